@@ -1,0 +1,287 @@
+"""Keys of state in columns: 128-bit hashes of strings, a table from keys to slots, grouping, interning.
+
+The hash is written to the ledger (scope and split keys), so it never changes: a stable function of the bytes, built
+from the finalizer of MurmurHash3 (public domain, Austin Appleby) in two independent 64-bit lanes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nanotally.streams.domain.records import Int32Array, Int64Array, UInt64Array
+
+Hash = tuple[UInt64Array, UInt64Array]
+
+_SEED_HIGH, _SEED_LOW = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX_A, _MIX_B = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_MULTIPLY_HIGH, _MULTIPLY_LOW = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
+_33, _29, _31 = np.uint64(33), np.uint64(29), np.uint64(31)
+_TAIL_MASK = np.array([(1 << (8 * k)) - 1 for k in range(8)], dtype=np.uint64)
+
+
+def mix(values: UInt64Array) -> UInt64Array:
+    """MurmurHash3's 64-bit finalizer, element by element; a bijection."""
+    x = values ^ (values >> _33)
+    x *= _MIX_A
+    x ^= x >> _33
+    x *= _MIX_B
+    x ^= x >> _33
+    return x
+
+
+def combine(key: Hash, more: Hash) -> Hash:
+    """Hash of an ordered pair of hashes."""
+    with np.errstate(over="ignore"):
+        high = mix((key[0] * _MULTIPLY_HIGH) ^ more[0] ^ _29)
+        low = mix((key[1] * _MULTIPLY_LOW) ^ more[1] ^ _31)
+    return high, low
+
+
+def combine_int(key: Hash, values: Int64Array) -> Hash:
+    """Hash of a key and an integer column."""
+    as_words = values.view(np.uint64)
+    return combine(key, (as_words, as_words ^ _SEED_LOW))
+
+
+def hash_bytes(data: npt.NDArray[np.uint8], offsets: Int64Array, lengths: Int64Array) -> Hash:
+    """Hashes of n byte strings: string i is data[offsets[i] : offsets[i] + lengths[i]]."""
+    padded = np.empty(len(data) + 8, dtype=np.uint8)
+    padded[: len(data)] = data
+    padded[len(data) :] = 0
+    # A view of 8 bytes at every byte address: little-endian words at any offset without copying.
+    words = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
+    with np.errstate(over="ignore"):
+        high = lengths.view(np.uint64) ^ _SEED_HIGH
+        low = lengths.view(np.uint64) ^ _SEED_LOW
+        longest = int(lengths.max(initial=0))
+        at, left = offsets, lengths
+        rows: npt.NDArray[np.intp] | None = None
+        for _ in range((longest + 7) // 8):
+            alive = left > 0
+            if not alive.all():
+                kept = np.flatnonzero(alive)
+                rows = kept if rows is None else rows[kept]
+                at, left = at[kept], left[kept]
+            word = words[at]
+            short = left < 8
+            if short.any():
+                word = np.where(short, word & _TAIL_MASK[left & 7], word)
+            if rows is None:
+                high = _absorb(high, word, _MULTIPLY_HIGH)
+                low = _absorb(low, word, _MULTIPLY_LOW)
+            else:
+                high[rows] = _absorb(high[rows], word, _MULTIPLY_HIGH)
+                low[rows] = _absorb(low[rows], word, _MULTIPLY_LOW)
+            at, left = at + 8, left - 8
+        return mix(high), mix(low)
+
+
+def _absorb(state: UInt64Array, word: UInt64Array, multiplier: np.uint64) -> UInt64Array:
+    x = (state ^ word) * multiplier
+    x ^= x >> _29
+    x *= _MIX_A
+    x ^= x >> _31
+    return x
+
+
+def hash_strings(array: pa.Array) -> Hash:
+    """Hashes of a string column; null counts as the empty string."""
+    n = len(array)
+    offsets = np.frombuffer(array.buffers()[1], dtype=np.int32)[array.offset : array.offset + n + 1].astype(np.int64)
+    buffer = array.buffers()[2]
+    data = np.frombuffer(buffer, dtype=np.uint8) if buffer is not None else np.zeros(0, dtype=np.uint8)
+    return hash_bytes(data, offsets[:-1], np.diff(offsets))
+
+
+def hash_text(text: str) -> Hash:
+    """Hash of one text, as arrays of one element."""
+    raw = np.frombuffer(text.encode(), dtype=np.uint8)
+    return hash_bytes(raw, np.zeros(1, dtype=np.int64), np.array([len(raw)], dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows by equal key. codes: int64[n] group of each row, numbered by first appearance; first: int64[g] first row
+    of each group; order: int64[n] rows sorted by group, in row order within it; starts: int64[g] place in `order`
+    where each group begins."""
+
+    codes: Int64Array
+    first: Int64Array
+    order: Int64Array
+    starts: Int64Array
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def group(high: UInt64Array, low: UInt64Array) -> Groups:
+    """Groups rows by 128-bit key."""
+    encoded = pa.array(low).dictionary_encode()
+    codes = encoded.indices.to_numpy().astype(np.int64)
+    groups = _groups(codes, len(encoded.dictionary))
+    if (high[groups.first][codes] != high).any():  # two keys share the low half: number the pairs instead
+        pairs = np.stack((high, low), axis=1)
+        _, inverse = np.unique(pairs, axis=0, return_inverse=True)
+        renumbered = pa.array(inverse.reshape(-1).astype(np.int64)).dictionary_encode()
+        groups = _groups(renumbered.indices.to_numpy().astype(np.int64), len(renumbered.dictionary))
+    return groups
+
+
+def group_codes(codes: Int64Array) -> Groups:
+    """Groups rows by an integer column."""
+    encoded = pa.array(codes).dictionary_encode()
+    return _groups(encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary))
+
+
+def _groups(codes: Int64Array, count: int) -> Groups:
+    # numpy's stable sort is a radix sort for 16-bit integers, four times quicker than for wider ones
+    narrow = codes.astype(np.uint16) if count <= 1 << 16 else codes
+    order = np.argsort(narrow, kind="stable")
+    sizes = np.bincount(codes, minlength=count)
+    starts = np.zeros(count, dtype=np.int64)
+    np.cumsum(sizes[:-1], out=starts[1:])
+    first = order[starts] if count else np.zeros(0, dtype=np.int64)
+    return Groups(codes, first, order, starts)
+
+
+class KeyTable:
+    """Open-addressing map from 128-bit keys to dense slots 0..n-1, all operations on columns."""
+
+    def __init__(self, capacity: int = 1024) -> None:
+        self._high = np.zeros(capacity, dtype=np.uint64)
+        self._low = np.zeros(capacity, dtype=np.uint64)
+        self._count = 0
+        self._index = np.full(2 * capacity, -1, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def keys(self) -> Hash:
+        """Keys by slot: two uint64[n]."""
+        return self._high[: self._count], self._low[: self._count]
+
+    def lookup(self, high: UInt64Array, low: UInt64Array) -> Int64Array:
+        """Slot of each key, -1 where it is absent."""
+        return self._probe(high, low)[0]
+
+    def _probe(self, high: UInt64Array, low: UInt64Array) -> tuple[Int64Array, Int64Array]:
+        """Slot of each key (-1 absent) and the place in the index where it is or would go."""
+        size = len(self._index)
+        place = (low & np.uint64(size - 1)).astype(np.int64)
+        slots = self._index[place]
+        # Rows that neither hit nor met an empty place go on to the next place.
+        wrong = slots >= 0
+        wrong &= (self._low[slots] != low) | (self._high[slots] != high)
+        rows = np.flatnonzero(wrong)
+        while len(rows):
+            at = (place[rows] + 1) & (size - 1)
+            found = self._index[at]
+            place[rows], slots[rows] = at, found
+            again = found >= 0
+            again &= (self._low[found] != low[rows]) | (self._high[found] != high[rows])
+            rows = rows[again]
+        return slots, place
+
+    def insert(self, high: UInt64Array, low: UInt64Array) -> Int64Array:
+        """Slot of each key; new keys get the next slots in row order. Keys must be distinct within a call."""
+        slots = self.lookup(high, low)
+        new = np.flatnonzero(slots < 0)
+        if len(new):
+            first, end = self._count, self._count + len(new)
+            self._reserve(end)
+            self._high[first:end], self._low[first:end] = high[new], low[new]
+            self._count = end
+            slots[new] = np.arange(first, end)
+            self._place(np.arange(first, end))
+        return slots
+
+    def _reserve(self, count: int) -> None:
+        capacity = len(self._high)
+        if count <= capacity:
+            return
+        while capacity < count:
+            capacity *= 2
+        for name in ("_high", "_low"):
+            grown = np.zeros(capacity, dtype=np.uint64)
+            grown[: self._count] = getattr(self, name)[: self._count]
+            setattr(self, name, grown)
+        self._index = np.full(2 * capacity, -1, dtype=np.int64)
+        self._place(np.arange(self._count))
+
+    def _place(self, slots: Int64Array) -> None:
+        """Enters slots whose keys are not in the index yet."""
+        size = len(self._index)
+        place = (self._low[slots] & np.uint64(size - 1)).astype(np.int64)
+        while len(slots):
+            free = self._index[place] < 0
+            self._index[place[free]] = slots[free]  # of several for one place the last one stays
+            lost = self._index[place] != slots
+            slots, place = slots[lost], (place[lost] + 1) & (size - 1)
+
+    def keep(self, alive: Int64Array) -> None:
+        """Keeps only the given slots, renumbered 0.. in the order given."""
+        high, low = self._high[alive], self._low[alive]
+        capacity = 1024
+        while capacity < len(alive):
+            capacity *= 2
+        self.__init__(capacity)  # type: ignore[misc]  # same object, so that holders of a reference see it
+        self._high[: len(alive)], self._low[: len(alive)] = high, low
+        self._count = len(alive)
+        self._place(np.arange(self._count))
+
+
+class Interner:
+    """Texts as small integers, in the order of first appearance."""
+
+    def __init__(self, texts: list[str] | None = None) -> None:
+        self.texts: list[str] = texts or []
+        self._codes: dict[str, int] = {t: i for i, t in enumerate(self.texts)}
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def code(self, text: str) -> int | None:
+        """Code of the text, None where it was never seen."""
+        return self._codes.get(text)
+
+    def add(self, text: str) -> int:
+        """Code of the text, a new one where it was never seen."""
+        code = self._codes.setdefault(text, len(self.texts))
+        if code == len(self.texts):
+            self.texts.append(text)
+        return code
+
+    def codes(self, array: pa.Array) -> Int32Array:
+        """Codes of a string column without nulls: int32[n]."""
+        encoded = array.dictionary_encode()
+        unique = encoded.dictionary.to_pylist()
+        table = np.fromiter((self.add(t) for t in unique), dtype=np.int32, count=len(unique))
+        return table[encoded.indices.to_numpy()]
+
+    def text(self, codes: Int32Array) -> list[str]:
+        """Texts of codes."""
+        texts = self.texts
+        return [texts[c] for c in codes.tolist()]
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Partition of a key: murmur2 as Kafka's Java client and kafka-python's default partitioner.
+
+    Source: org.apache.kafka.common.utils.Utils.murmur2 (Apache Kafka); toPositive, then the remainder."""
+    length, m, mask = len(key), 0x5BD1E995, 0xFFFFFFFF
+    h = (0x9747B28C ^ length) & mask
+    whole = length - length % 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(key[i : i + 4], "little") * m & mask
+        k = (k ^ (k >> 24)) * m & mask
+        h = (h * m & mask) ^ k
+    tail = key[whole:]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ (h >> 13)) * m & mask
+    h ^= h >> 15
+    return (h & 0x7FFFFFFF) % partitions
