@@ -120,10 +120,13 @@ class Groups:
 
 def group(high: UInt64Array, low: UInt64Array) -> Groups:
     """Groups rows by 128-bit key."""
-    encoded = pa.array(low).dictionary_encode()
+    with np.errstate(over="ignore"):
+        folded = low ^ (high * _MULTIPLY_HIGH)
+    encoded = pa.array(folded).dictionary_encode()
     codes = encoded.indices.to_numpy().astype(np.int64)
     groups = _groups(codes, len(encoded.dictionary))
-    if (high[groups.first][codes] != high).any():  # two keys share the low half: number the pairs instead
+    # Where rows of a group agree in the high half they agree in the low one too. Else number the pairs themselves.
+    if (high[groups.first][codes] != high).any():
         pairs = np.stack((high, low), axis=1)
         _, inverse = np.unique(pairs, axis=0, return_inverse=True)
         renumbered = pa.array(inverse.reshape(-1).astype(np.int64)).dictionary_encode()
@@ -166,12 +169,8 @@ class KeyTable:
 
     def lookup(self, high: UInt64Array, low: UInt64Array) -> Int64Array:
         """Slot of each key, -1 where it is absent."""
-        return self._probe(high, low)[0]
-
-    def _probe(self, high: UInt64Array, low: UInt64Array) -> tuple[Int64Array, Int64Array]:
-        """Slot of each key (-1 absent) and the place in the index where it is or would go."""
         size = len(self._index)
-        place = (low & np.uint64(size - 1)).astype(np.int64)
+        place = self._home(high, low)
         slots = self._index[place]
         # Rows that neither hit nor met an empty place go on to the next place.
         wrong = slots >= 0
@@ -184,7 +183,14 @@ class KeyTable:
             again = found >= 0
             again &= (self._low[found] != low[rows]) | (self._high[found] != high[rows])
             rows = rows[again]
-        return slots, place
+        return slots
+
+    def _home(self, high: UInt64Array, low: UInt64Array) -> Int64Array:
+        """Where a key's probing begins. Keys may be plain integers, so they are scrambled; high bits are the best."""
+        with np.errstate(over="ignore"):
+            scrambled = (low ^ (high * _MULTIPLY_HIGH)) * _MULTIPLY_LOW
+        bits = len(self._index).bit_length() - 1
+        return (scrambled >> np.uint64(64 - bits)).astype(np.int64)
 
     def insert(self, high: UInt64Array, low: UInt64Array) -> Int64Array:
         """Slot of each key; new keys get the next slots in row order. Keys must be distinct within a call."""
@@ -215,7 +221,7 @@ class KeyTable:
     def _place(self, slots: Int64Array) -> None:
         """Enters slots whose keys are not in the index yet."""
         size = len(self._index)
-        place = (self._low[slots] & np.uint64(size - 1)).astype(np.int64)
+        place = self._home(self._high[slots], self._low[slots])
         while len(slots):
             free = self._index[place] < 0
             self._index[place[free]] = slots[free]  # of several for one place the last one stays
