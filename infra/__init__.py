@@ -1,0 +1,1 @@
+"""What operators run: local services, compose file, demo."""

@@ -1,0 +1,1 @@
+"""Kafka and ClickHouse as local processes: fetched once, started, watched over, stopped."""

@@ -1,0 +1,1 @@
+"""The tariff files that people write: reading, checking, publishing."""
