@@ -1,0 +1,147 @@
+"""Where windows begin and end in a calendar zone, for columns of instants.
+
+Minutes and hours are counted from the first instant of the local day and cut at the first instant of the next one, so
+a day of 23 or 25 hours has 23 or 25 hours, and a zone half an hour off UTC has hours of its own. Zones are read from
+the pinned package `tzdata`, never from the machine: the same books give the same windows everywhere.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from importlib import resources
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from nanotally.streams.domain.records import Int64Array
+from nanotally.streams.errors import BrokenInvariant, InvalidInput
+
+SIZES = ("minute", "hour", "day", "month")
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
+# Instants that have windows: 1970 to 2200 in UTC; validation lets no others through.
+AT_FIRST_US = 0
+AT_END_US = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+
+# The tables reach a month further on both sides, so that the windows of the first and last instants are whole.
+_FIRST_DAY, _END_DAY = date(1969, 11, 1).toordinal(), date(2201, 3, 1).toordinal()
+_EPOCH = date(1970, 1, 1).toordinal()
+_LENGTH_US = {"minute": MINUTE_US, "hour": HOUR_US, "day": DAY_US}
+
+
+class Calendar:
+    """Windows of one IANA zone, half-open [start, end), instants in microseconds UTC.
+
+    Raises InvalidInput (reason `unknown_zone`) where there is no such zone."""
+
+    def __init__(self, zone: str) -> None:
+        self.zone = zone
+        self._utc = zone == "UTC"
+        self._days, self._months = _tables(zone)
+
+    def starts(self, size: str, at_us: Int64Array) -> Int64Array:
+        """First instant of the window of `size` (one of SIZES) that holds each instant: int64[n].
+
+        Raises BrokenInvariant for an instant before 1970 or after 2200, KeyError for another size."""
+        if len(at_us) and (int(at_us.min()) < AT_FIRST_US or int(at_us.max()) >= AT_END_US):
+            wrong = at_us[(at_us < AT_FIRST_US) | (at_us >= AT_END_US)][0]
+            raise BrokenInvariant(f"no window holds the instant {wrong} us")
+        return self.around(size, at_us)
+
+    def around(self, size: str, start_us: Int64Array) -> Int64Array:
+        """First instant of the window of `size` around each smaller window, told by its start: int64[n].
+
+        Like `starts`, but the start of the first smaller window may lie before 1970."""
+        if size == "month":
+            return self._months[_place(self._months, start_us)]
+        if self._utc:
+            return start_us - start_us % _LENGTH_US[size]
+        days = self._days[_place(self._days, start_us)]
+        return days if size == "day" else start_us - (start_us - days) % _LENGTH_US[size]
+
+    def ends(self, size: str, start_us: Int64Array) -> Int64Array:
+        """First instant after each window of `size`, told by its start as `starts` gave it: int64[n]."""
+        if size == "month":
+            return self._months[_place(self._months, start_us) + 1]
+        if self._utc:
+            return start_us + _LENGTH_US[size]
+        next_days = self._days[_place(self._days, start_us) + 1]
+        return next_days if size == "day" else np.minimum(start_us + _LENGTH_US[size], next_days)
+
+
+def _place(table: Int64Array, at_us: Int64Array) -> Int64Array:
+    """Place in the sorted table of the last entry not after each instant."""
+    if not len(at_us):
+        return np.zeros(0, dtype=np.int64)
+    low = int(np.searchsorted(table, at_us.min(), side="right")) - 1
+    high = int(np.searchsorted(table, at_us.max(), side="right"))
+    if high - low == 1:
+        return np.full(len(at_us), low, dtype=np.int64)
+    # A chunk touches few days: a search in these stays in the processor's cache.
+    return np.searchsorted(table[low:high], at_us, side="right") + (low - 1)
+
+
+@lru_cache(maxsize=16)
+def _tables(name: str) -> tuple[Int64Array, Int64Array]:
+    """First instants of the zone's days and months, each sorted and without repeats."""
+    days = np.arange(_FIRST_DAY - _EPOCH, _END_DAY - _EPOCH, dtype=np.int64) * DAY_US
+    if name != "UTC":
+        days -= _offsets_us(_zone(name), days)
+    ordinals = range(_FIRST_DAY, _END_DAY)
+    months = days[[date.fromordinal(o).day == 1 for o in ordinals]]
+    # A day that a zone left out, when it crossed the date line, begins where the next one does.
+    tables = np.unique(days), np.unique(months)
+    for table in tables:
+        table.setflags(write=False)
+    return tables
+
+
+def _zone(name: str) -> ZoneInfo:
+    if name not in zone_names():
+        raise InvalidInput(f"there is no time zone '{name}'", reason="unknown_zone")
+    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
+@lru_cache(maxsize=1)
+def zone_names() -> frozenset[str]:
+    """Names of all zones that a calendar may have."""
+    return frozenset(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
+
+
+def _offsets_us(zone: ZoneInfo, days: Int64Array) -> Int64Array:
+    """Local time less UTC at the first instant of each local day, microseconds."""
+    offsets = np.empty(len(days), dtype=np.int64)
+    for i, ordinal in enumerate(range(_FIRST_DAY, _END_DAY)):
+        # Of a midnight that the clock shows twice this is the first one.
+        offset = datetime.fromordinal(ordinal).replace(tzinfo=zone).utcoffset() or timedelta(0)
+        offsets[i] = (offset.days * 86_400 + offset.seconds) * 1_000_000 + offset.microseconds
+    changes = np.flatnonzero(np.diff(offsets))
+    for i in {int(c) + k for c in changes for k in (0, 1)}:
+        offsets[i] = int(days[i]) - _first_instant(zone, _FIRST_DAY + i)
+    return offsets
+
+
+def _first_instant(zone: ZoneInfo, ordinal: int) -> int:
+    """First instant of a local day, microseconds UTC, also where the clock leaps over midnight."""
+    midnight = datetime.fromordinal(ordinal).replace(tzinfo=zone)
+    first, last = sorted((_seconds(midnight), _seconds(midnight.replace(fold=1))))
+    if _local_ordinal(zone, first) >= ordinal:
+        return first * 1_000_000
+    while last - first > 1:
+        middle = (first + last) // 2
+        if _local_ordinal(zone, middle) >= ordinal:
+            last = middle
+        else:
+            first = middle
+    return last * 1_000_000
+
+
+def _seconds(instant: datetime) -> int:
+    return int((instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+
+
+def _local_ordinal(zone: ZoneInfo, seconds: int) -> int:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone).toordinal()
