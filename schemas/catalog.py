@@ -1,0 +1,148 @@
+"""The schemas by name, with what the codec needs of each, and of the older versions that still have to be read.
+
+A datum is `header + body`: the Avro specification's single-object header (`c3 01`, then the 8 bytes of the CRC-64-AVRO
+fingerprint of the schema's Parsing Canonical Form, little-endian) and the datum itself.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import fastavro
+import pyarrow as pa
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+from pyruhvro import avro_to_arrow_schema
+
+from nanotally.schemas.shape import Shape, shape_of
+
+MARKER: Final = b"\xc3\x01"
+HEADER_BYTES: Final = 10
+FOLDER: Final = Path(__file__).parent
+CURRENT: Final = FOLDER / "avsc"
+RECORDED: Final = FOLDER / "recorded"
+
+FROM_OUTSIDE: Final = frozenset({"UsageEvent", "Control"})
+
+# The header read as two fields in front of the record: the marker is the int -98, the fingerprint the bits of a double.
+HEADER_FIELDS: Final = [{"name": "header_marker", "type": "int"}, {"name": "header_fingerprint", "type": "double"}]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One version of one record type.
+
+    `text` is the file's content; `parsed` is for fastavro and has no logical types, so that times are whole
+    microseconds both ways; `arrow` is what `codec.decode` returns. `columnar_text` (header and record) and `body_text`
+    (record alone) are for pyruhvro; `has_bytes` says that it cannot handle the record, because it panics on fields of
+    bytes. `from_outside` marks what others than nanotally write.
+    """
+
+    name: str
+    text: str
+    fingerprint: bytes
+    header: bytes
+    shape: Shape
+    parsed: Any
+    arrow: pa.Schema
+    columnar_text: str
+    body_text: str
+    has_bytes: bool
+    from_outside: bool
+
+
+def schema(name: str) -> Schema:
+    """The current schema of a record type, e.g. 'UsageEvent'. Raises KeyError for a name that is not in the catalog."""
+    return writers(name)[0]
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Names of all record types, sorted."""
+    return tuple(sorted(_current()))
+
+
+@cache
+def writers(name: str) -> tuple[Schema, ...]:
+    """Every version of a record type that can be read: the current one first, then the recorded ones, latest first.
+
+    Raises KeyError for a name that is not in the catalog.
+    """
+    if name not in _current():
+        raise KeyError(f"no record type {name!r}; there are {', '.join(names())}")
+    found = [load(_current()[name].read_text())]
+    for _, path in sorted(recorded(name).items(), reverse=True):
+        older = load(path.read_text())
+        if all(older.fingerprint != known.fingerprint for known in found):
+            found.append(older)
+    return tuple(found)
+
+
+def recorded(name: str, folder: Path = RECORDED) -> dict[int, Path]:
+    """Schema files of the recorded versions of a record type, by version."""
+    return {int(path.stem): path for path in (folder / name).glob("*.avsc")}
+
+
+def name_of(header: bytes) -> str | None:
+    """Record type of a datum by its first 10 bytes, of any version; None where there is no header or an unknown one."""
+    known = writer(header)
+    return None if known is None else known.name
+
+
+def writer(header: bytes) -> Schema | None:
+    """The schema, of any version, that a datum was written with, by its first 10 bytes; None as in `name_of`."""
+    return _by_header().get(header[:HEADER_BYTES])
+
+
+def load(text: str) -> Schema:
+    """The schema of an .avsc file's text. Raises TypeError for a type that the codec does not handle."""
+    document = json.loads(text)
+    shape = shape_of(document)
+    canonical = to_parsing_canonical_form(document)
+    digest = bytes.fromhex(fingerprint(canonical, "CRC-64-AVRO"))
+    body = json.loads(canonical)
+    has_bytes = any(part.kind == "bytes" for part in shape.walk())
+    return Schema(
+        name=document["name"],
+        text=text,
+        fingerprint=digest,
+        header=MARKER + digest,
+        shape=shape,
+        parsed=fastavro.parse_schema(_without_logical_types(document)),
+        arrow=avro_to_arrow_schema(canonical),
+        columnar_text=json.dumps({**body, "fields": HEADER_FIELDS + body["fields"]}),
+        body_text=canonical,
+        has_bytes=has_bytes,
+        from_outside=document["name"] in FROM_OUTSIDE,
+    )
+
+
+def without_field(known: Schema, field: str) -> str:
+    """Text for pyruhvro of a record's body less one of its fields. Raises KeyError where there is no such field."""
+    body = json.loads(known.body_text)
+    kept = [part for part in body["fields"] if part["name"] != field]
+    if len(kept) == len(body["fields"]):
+        raise KeyError(f"{known.name} has no field {field!r}")
+    return json.dumps({**body, "fields": kept})
+
+
+@cache
+def _current() -> dict[str, Path]:
+    return {json.loads(path.read_text())["name"]: path for path in CURRENT.glob("*.avsc")}
+
+
+@cache
+def _by_header() -> Mapping[bytes, Schema]:
+    return {version.header: version for name in names() for version in writers(name)}
+
+
+def _without_logical_types(avro: Any) -> Any:
+    if isinstance(avro, list):
+        return [_without_logical_types(part) for part in avro]
+    if isinstance(avro, dict):
+        return {key: _without_logical_types(value) for key, value in avro.items() if key != "logicalType"}
+    return avro

@@ -1,0 +1,240 @@
+"""Between lists of datums and Arrow columns, and between one datum and one record.
+
+Times are int64 microseconds since 1970-01-01 UTC throughout; Arrow's types are those of `catalog.schema(name).arrow`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import repeat
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from fastavro.validation import ValidationError, validate
+from pyruhvro import serialize_record_batch
+
+from nanotally.schemas import catalog
+from nanotally.schemas.catalog import HEADER_BYTES, HEADER_FIELDS, MARKER, Schema
+from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, write_datum
+from nanotally.schemas.datum import InvalidDatum, read_datum
+from nanotally.schemas.fitting import fitted
+from nanotally.schemas.projection import project
+from nanotally.schemas.shape import Shape
+
+__all__ = [
+    "BadDatum",
+    "Decoded",
+    "InvalidDatum",
+    "decode",
+    "decode_one",
+    "encode",
+    "encode_one",
+    "encode_rest",
+    "event_bodies",
+    "split_by_schema",
+]
+
+Positions = npt.NDArray[np.int64]
+Value = bytes | None  # None: a Kafka record without a value
+
+
+@dataclass(frozen=True)
+class BadDatum:
+    """A value that cannot be used: its position in the input, why, and what is wrong with it, for people."""
+
+    index: int
+    reason: Literal["malformed", "unknown_schema"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """`index[i]` is the position in the input of row i of `batch`, rising; `bad` are the other values, by position.
+
+    `older` are the rows of the batch that were written with an older version of the schema, rising.
+    """
+
+    batch: pa.RecordBatch
+    index: Positions
+    bad: tuple[BadDatum, ...] = ()
+    older: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
+    """Positions by record type, each rising; under None the values without a header or with an unknown one."""
+    if not values:
+        return {}
+    try:
+        # What begins alike sorts together: every value lies between the least and the greatest.
+        header = min(values)[:HEADER_BYTES]  # type: ignore[type-var, index]
+        if header == max(values)[:HEADER_BYTES]:  # type: ignore[type-var, index]
+            return {catalog.name_of(header): np.arange(len(values), dtype=np.int64)}
+    except TypeError:  # a value is None
+        pass
+    found: dict[str | None, list[int]] = {}
+    for position, value in enumerate(values):
+        found.setdefault(None if value is None else catalog.name_of(value), []).append(position)
+    return {name: np.array(positions, dtype=np.int64) for name, positions in found.items()}
+
+
+def decode(name: str, values: Sequence[Value]) -> Decoded:
+    """Columns of datums of one record type, and which of them are bad and why.
+
+    Older recorded versions are projected to the current one. A value is bad without a header ('malformed'), with one
+    that is not of the record type ('unknown_schema'), and where its bytes are not exactly one datum ('malformed'): cut
+    off, bytes left over, invalid UTF-8, integers beyond their type. Raises KeyError for an unknown name.
+    """
+    writers = catalog.writers(name)
+    batch = read_whole(writers[0], values)
+    if batch is not None:
+        return Decoded(batch, np.arange(len(values), dtype=np.int64))
+    return _decode_each(writers, values)
+
+
+def _decode_each(writers: tuple[Schema, ...], values: Sequence[Value]) -> Decoded:
+    current = writers[0]
+    by_header: dict[bytes, list[int]] = {writer.header: [] for writer in writers}
+    bad: list[BadDatum] = []
+    for position, value in enumerate(values):
+        if value is not None and value[:HEADER_BYTES] in by_header:
+            by_header[value[:HEADER_BYTES]].append(position)
+        else:
+            bad.append(BadDatum(position, *_header_fault(current.name, value)))
+    batches = [pa.RecordBatch.from_pylist([], schema=current.arrow)]  # so that there is one in any case
+    index: list[int] = []
+    older: list[int] = []
+    for writer in writers:
+        faults: dict[int, str] = {}
+        for batch, positions in read_each(writer, values, by_header[writer.header], faults):
+            if writer is not current:
+                batch = project(batch, writer.shape, current.shape, current.arrow)
+                older.extend(positions)
+            batches.append(batch)
+            index.extend(positions)
+        bad.extend(BadDatum(position, "malformed", detail) for position, detail in faults.items())
+    rows = np.array(index, dtype=np.int64)
+    order = np.argsort(rows)
+    batch = pa.concat_batches(batches).take(pa.array(order))
+    found = rows[order]
+    return Decoded(
+        batch,
+        found,
+        tuple(sorted(bad, key=lambda datum: datum.index)),
+        np.flatnonzero(np.isin(found, np.array(older, dtype=np.int64))),
+    )
+
+
+def _header_fault(name: str, value: Value) -> tuple[Literal["malformed", "unknown_schema"], str]:
+    if not value:
+        return "malformed", "there is no value" if value is None else "the value is empty"
+    if value[:2] != MARKER:
+        return "malformed", f"it begins with {value[:2].hex(' ')}, not with c3 01 of Avro's single-object header"
+    if len(value) < HEADER_BYTES:
+        return "malformed", f"it ends within the header: {len(value)} of {HEADER_BYTES} bytes"
+    fingerprint, other = value[2:HEADER_BYTES].hex(), catalog.name_of(value)
+    if other is not None:
+        return "unknown_schema", f"fingerprint {fingerprint} is of {other}, not of {name}"
+    return (
+        "unknown_schema",
+        f"fingerprint {fingerprint} is of no version of {name}; publish with the schema of this release",
+    )
+
+
+def event_bodies(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
+    """For each row of `decoded = decode('UsageEvent', values)` the datum without header, by the current schema.
+
+    They are the bytes as they were published, except for events of an older version, which are encoded anew.
+    """
+    if len(decoded.index) == len(values) and not len(decoded.older):
+        return [value[HEADER_BYTES:] for value in values]
+    bodies = [values[position][HEADER_BYTES:] for position in decoded.index.tolist()]
+    if len(decoded.older):
+        anew = encode("UsageEvent", decoded.batch.take(pa.array(decoded.older)))
+        for row, value in zip(decoded.older.tolist(), anew, strict=True):
+            bodies[row] = value[HEADER_BYTES:]
+    return bodies
+
+
+def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:
+    """Datums of the rows. Columns are found by the record's field names; further columns are ignored.
+
+    Dictionary, large and view strings and other integers are cast. Raises ValueError, which names the column, where one
+    is missing, has another type (times are int64), or has a null that the schema does not allow; KeyError for an
+    unknown name.
+    """
+    known = catalog.schema(name)
+    columns = fitted(known.shape, known.arrow, batch)
+    if known.has_bytes:
+        rows = pa.RecordBatch.from_arrays(columns, schema=known.arrow).to_pylist()
+        return [write_datum(known, row) for row in rows]
+    header = [
+        pa.array(np.full(len(batch), MARKER_AS_INT, dtype=np.int32)),
+        pa.array(np.full(len(batch), int.from_bytes(known.fingerprint, "little"), dtype=np.uint64).view(np.float64)),
+    ]
+    names = [part["name"] for part in HEADER_FIELDS] + known.arrow.names
+    return _serialized(header + columns, names, known.columnar_text)
+
+
+def encode_rest(batch: pa.RecordBatch, bodies: Sequence[bytes] | None) -> list[bytes]:
+    """Datums of charges: `batch` has every field of Charge but `event`; `bodies` are as `event_bodies` gives them.
+
+    None for `bodies` means charges without an event. Raises ValueError as `encode` does.
+    """
+    charge, shape, arrow, text = _charge_without_event()
+    rests = _serialized(fitted(shape, arrow, batch), arrow.names, text)
+    if bodies is None:
+        prefix = charge.header + b"\x00"
+        return [prefix + rest for rest in rests]
+    if len(bodies) != len(rests):
+        raise ValueError(f"{len(bodies)} events for {len(rests)} charges")
+    return list(map(b"".join, zip(repeat(charge.header + b"\x02"), bodies, rests)))
+
+
+@cache
+def _charge_without_event() -> tuple[Schema, Shape, pa.Schema, str]:
+    charge = catalog.schema("Charge")
+    shape = Shape("record", fields=charge.shape.fields[1:], full_name=charge.shape.full_name)
+    return charge, shape, charge.arrow.remove(0), catalog.without_field(charge, "event")
+
+
+def _serialized(columns: list[pa.Array], names: list[str], text: str) -> list[bytes]:
+    if not columns or not len(columns[0]):
+        return []
+    datums: list[bytes] = serialize_record_batch(pa.RecordBatch.from_arrays(columns, names=names), text, 1)[
+        0
+    ].to_pylist()
+    return datums
+
+
+def encode_one(name: str, record: Mapping[str, Any]) -> bytes:
+    """One datum; fields with a default may be left out.
+
+    Raises InvalidDatum, which names the field, for what does not fit the schema; KeyError for an unknown name.
+    """
+    known = catalog.schema(name)
+    fields = [part.name for part in known.shape.fields]
+    for key in record:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its fields are {', '.join(fields)}"
+            raise InvalidDatum(f"{name} has no field {key!r}; {hint}")
+    try:
+        validate(record, known.parsed, raise_errors=True)
+        return write_datum(known, record, strict=True)
+    except (ValidationError, ValueError, TypeError, KeyError, OverflowError, struct.error) as error:
+        raise InvalidDatum(f"{name}: {error}") from error
+
+
+def decode_one(value: Value) -> tuple[str, dict[str, Any]]:
+    """Record type and record of one datum, of the version it was written with. Raises InvalidDatum."""
+    header = b"" if value is None else value[:HEADER_BYTES]
+    writer = catalog.writer(header)
+    if value is None or writer is None:
+        raise InvalidDatum(_header_fault("any record", value)[1])
+    return writer.name, read_datum(writer.shape, value, HEADER_BYTES)
