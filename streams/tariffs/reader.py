@@ -1,0 +1,144 @@
+"""Tariff files: from the text that a pricing owner writes to the version that the engine rates by.
+
+Every finding of a file is gathered before it is refused, so that one reading shows all there is to mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from nanotally.streams.domain.tariff import Meter, Rule, Split, TariffVersion
+from nanotally.streams.tariffs import values
+from nanotally.streams.tariffs.checks import check_rules, check_use_of_parts
+from nanotally.streams.tariffs.findings import Finding, Findings, Unreadable
+from nanotally.streams.tariffs.meters import read_meters
+from nanotally.streams.tariffs.rules import RuleReader
+from nanotally.streams.tariffs.section import Section
+from nanotally.streams.tariffs.source import read_source
+from nanotally.streams.tariffs.splits import read_splits
+from nanotally.streams.tariffs.yaml_nodes import Items, Node, describe, parse
+
+T = TypeVar("T")
+
+TARIFF_KEYS = {
+    "tariff": "media-and-ai",
+    "version": "1",
+    "effective_from": "2026-12-01T00:00:00Z",
+    "currency": "USD",
+    "calendar": "UTC",
+    "products": "[news]",
+    "meters": "{page.view: {unit: page}}",
+    "splits": "{standard: {platform: 10%, creator: rest}}",
+    "rules": "[{rule: article, when: {meter: page.view}, price: 0.005 per page, split: standard}]",
+}
+LATER_TARIFF = {"passes": "a pass over several rules", "catalog": "a catalog of items", "groups": "groups of payers"}
+
+
+@dataclass(frozen=True)
+class ReadTariff:
+    """A tariff file that can be used: the version, the file's text, and what is doubtful about it."""
+
+    version: TariffVersion
+    source: str
+    warnings: tuple[Finding, ...]
+
+
+def read_tariff(source: Path | str, name: str | None = None) -> TariffVersion:
+    """The version that a file (Path) or text (str, called `name` in messages) describes.
+
+    Raises TariffErrors with every finding; NotFound where there is no such file."""
+    return examine_tariff(source, name).version
+
+
+def examine_tariff(source: Path | str, name: str | None = None) -> ReadTariff:
+    """As `read_tariff`, with the warnings and the text."""
+    text, file = read_source(source, name or "tariff")
+    findings = Findings()
+    root = parse(text, file, findings)
+    version = None if root is None else _Reader(root, findings).version()
+    findings.raise_errors()
+    assert version is not None, "without an error there is a version"
+    return ReadTariff(version, text, findings.warnings())
+
+
+class _Reader:
+    def __init__(self, root: Node, findings: Findings) -> None:
+        self._findings = findings
+        self._top = Section(root, "", findings, TARIFF_KEYS, LATER_TARIFF)
+
+    def version(self) -> TariffVersion | None:
+        """The version; None where anything is wrong, which is noted."""
+        top = self._top
+        if not top.readable:
+            return None
+        tariff = top.read("tariff", values.name, required=True)
+        number = top.read("version", lambda text: values.whole(text, 1, 2**31 - 1), required=True)
+        effective_from = top.read("effective_from", values.instant_us, required=True)
+        currency = top.read("currency", values.currency, required=True)
+        calendar = top.read("calendar", values.zone) if top.has("calendar") else "UTC"
+        products = self._products()
+        meters: dict[str, Meter] = self._part("meters", read_meters) or {}
+        splits: dict[str, Split] = self._part("splits", read_splits) or {}
+        # A wrong currency is noted already: the prices are read all the same, to show what is wrong with them.
+        rules = self._rules(meters, splits, currency or "USD")
+        check_use_of_parts(top, meters, splits, rules, self._findings)
+        check_rules(rules, products, meters, self._findings)
+        if self._findings.failed():
+            return None
+        assert tariff and number and effective_from is not None and currency and calendar
+        return TariffVersion(
+            tariff=tariff,
+            version=number,
+            effective_from_us=effective_from,
+            currency=currency,
+            calendar=calendar,
+            products=products,
+            meters=tuple(meters.values()),
+            splits=tuple(splits.values()),
+            rules=tuple(rule for _, rule in rules if rule is not None),
+        )
+
+    def _part(self, name: str, reader: Callable[[Node, Findings], T]) -> T | None:
+        node = self._top.node_of(name, required=True)
+        return None if node is None else reader(node, self._findings)
+
+    def _products(self) -> tuple[str, ...]:
+        """The tariff's own products; none: all that no other tariff claims."""
+        if not self._top.has("products"):
+            return ()
+        found: list[str] = []
+        scalars = self._top.texts("products")
+        for scalar in scalars or ():
+            try:
+                found.append(values.label(scalar.text))
+            except Unreadable as e:
+                self._findings.unreadable(scalar.place, "products", e)
+        if scalars == ():
+            self._findings.error(
+                self._top.key("products").place,
+                "products",
+                "an empty list",
+                "list the products, or leave it out for all that no other tariff names",
+            )
+        return tuple(dict.fromkeys(found))
+
+    def _rules(
+        self, meters: dict[str, Meter], splits: dict[str, Split], currency: str
+    ) -> list[tuple[Node, Rule | None]]:
+        """Each rule with its node, None in place of one that cannot be read."""
+        node = self._top.node_of("rules", required=True)
+        if node is None:
+            return []
+        if not isinstance(node, Items) or not node.items:
+            self._findings.error(
+                node.place,
+                "rules",
+                f"{describe(node)} where rules are due",
+                "write each behind a dash: - rule: article",
+            )
+            return []
+        reader = RuleReader(meters, splits, currency, self._findings)
+        return [(item, reader.read(item, number)) for number, item in enumerate(node.items, 1)]

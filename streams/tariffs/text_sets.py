@@ -1,0 +1,146 @@
+"""Is there a value that fulfils some conditions and not others? Exact, by running the patterns side by side.
+
+A value is a text, or None where the field is absent.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition
+
+OPTIONAL_FIELDS = ("creator", "session")  # of an event; attributes are optional too
+STATES_MAX = 20_000
+
+
+class TooHard(Exception):
+    """The patterns are too entangled to decide within bounds."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value that fits."""
+
+    value: str | None
+
+
+def holds(condition: Condition, value: str | None) -> bool:
+    """Whether the condition is fulfilled by the value; None: absent."""
+    match condition.kind:
+        case "present":
+            return value is not None
+        case "absent":
+            return value is None
+        case "equals":
+            return value is not None and value in condition.values
+        case _:
+            return value is not None and any(_matches(glob, value) for glob in condition.values)
+
+
+def find(field: str, inside: Sequence[Condition], outside: Sequence[Condition]) -> Found | None:
+    """A value of the field that all of `inside` hold for and none of `outside`; None where there is none.
+
+    Raises TooHard."""
+
+    def fits(value: str | None) -> bool:
+        return all(holds(c, value) for c in inside) and not any(holds(c, value) for c in outside)
+
+    optional = field not in EVENT_FIELDS or field in OPTIONAL_FIELDS
+    if optional and fits(None):
+        return Found(None)
+    listed = [c for c in inside if c.kind == "equals"]
+    if listed:
+        return next((Found(v) for v in listed[0].values if fits(v)), None)
+    if any(c.kind == "absent" for c in inside) or any(c.kind == "present" for c in outside):
+        return None
+    # An attribute may be the empty text, a field of the event may not.
+    least = 1 if field in EVENT_FIELDS else 0
+    guess = next((v for v in _guesses(field, inside) if len(v) >= least and fits(v)), None)
+    return Found(guess) if guess is not None else _search(inside, outside, least)
+
+
+def _guesses(field: str, inside: Sequence[Condition]) -> Iterator[str]:
+    """Values that read well in an example; they need not fit."""
+    for condition in inside:
+        for glob in condition.values:
+            yield glob.replace("*", "x").replace("?", "x")
+            yield glob.replace("*", "").replace("?", "x")
+    yield f"some-{field}"
+    yield f"other-{field}"
+
+
+def _search(inside: Sequence[Condition], outside: Sequence[Condition], least: int) -> Found | None:
+    """Breadth first over the texts, each standing for all that leave the patterns in the same state."""
+    wanted = [_globs(c) for c in inside if c.kind == "pattern"]
+    unwanted = [_globs(c) for c in outside if c.kind in ("pattern", "equals")]
+    groups = wanted + unwanted
+    letters = sorted({token for group in groups for glob in group for token in glob if token not in _WILD})
+    # One letter that no pattern names stands for all of those.
+    alphabet = [next(c for c in map(chr, range(ord("a"), 0x110000)) if c not in letters), *letters]
+
+    def accepts(state: tuple[frozenset[tuple[int, int]], ...]) -> bool:
+        ends = [any(at == len(group[g]) for g, at in now) for group, now in zip(groups, state, strict=True)]
+        return all(ends[: len(wanted)]) and not any(ends[len(wanted) :])
+
+    start = tuple(_closure(group, {(g, 0) for g in range(len(group))}) for group in groups)
+    if least == 0 and accepts(start):
+        return Found("")
+    seen = {start}
+    queue = deque([(start, "")])
+    while queue:
+        state, text = queue.popleft()
+        for letter in alphabet:
+            after = tuple(_step(group, now, letter) for group, now in zip(groups, state, strict=True))
+            if accepts(after):
+                return Found(text + letter)
+            if after not in seen and all(after[: len(wanted)]):
+                seen.add(after)
+                queue.append((after, text + letter))
+        if len(seen) > STATES_MAX:
+            raise TooHard
+    return None
+
+
+# A glob as tokens: letters, _ANY for one of any letter, _STAR for any number of them.
+_ANY, _STAR = "any", "star"
+_WILD = (_ANY, _STAR)
+_Glob = tuple[str, ...]
+
+
+def _globs(condition: Condition) -> tuple[_Glob, ...]:
+    if condition.kind == "equals":
+        return tuple(tuple(text) for text in condition.values)
+    wild = {"*": _STAR, "?": _ANY}
+    return tuple(tuple(wild.get(c, c) for c in text) for text in condition.values)
+
+
+def _closure(group: Sequence[_Glob], now: set[tuple[int, int]]) -> frozenset[tuple[int, int]]:
+    """The positions reached without a letter: past each star."""
+    reached = set(now)
+    for g, at in now:
+        while at < len(group[g]) and group[g][at] == _STAR:
+            at += 1
+            reached.add((g, at))
+    return frozenset(reached)
+
+
+def _step(group: Sequence[_Glob], now: frozenset[tuple[int, int]], letter: str) -> frozenset[tuple[int, int]]:
+    after = set()
+    for g, at in now:
+        if at < len(group[g]):
+            token = group[g][at]
+            if token == _STAR:
+                after.add((g, at))
+            elif token in (_ANY, letter):
+                after.add((g, at + 1))
+    return _closure(group, after)
+
+
+def _matches(glob: str, value: str) -> bool:
+    group = _globs(Condition("", "pattern", (glob,)))
+    now = _closure(group, {(0, 0)})
+    for letter in value:
+        now = _step(group, now, letter)
+    return (0, len(group[0])) in now
