@@ -1,0 +1,83 @@
+"""Records of `usage` as bytes, by fastavro and the contract's files alone: an oracle for the project's own codec."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+from tests.support.reference_values import Control, Garbage, Record
+
+AVSC = Path(__file__).resolve().parents[2] / "schemas" / "avsc"
+
+
+def _load(name: str) -> tuple[Any, bytes]:
+    """The parsed schema and its single-object header."""
+    document = json.loads((AVSC / f"{name}.avsc").read_text())
+    digest = fingerprint(to_parsing_canonical_form(document), "CRC-64-AVRO")
+    return fastavro.parse_schema(document), b"\xc3\x01" + bytes.fromhex(digest)
+
+
+USAGE_EVENT, USAGE_HEADER = _load("usage_event")
+CONTROL, CONTROL_HEADER = _load("control")
+
+
+def _datum(schema: Any, header: bytes, record: Mapping[str, Any]) -> bytes:
+    out = io.BytesIO()
+    out.write(header)
+    fastavro.schemaless_writer(out, schema, dict(record))
+    return out.getvalue()
+
+
+def _long(value: int) -> bytes:
+    """Avro's zigzag varint."""
+    rest, out = (value << 1) ^ (value >> 63), bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes([*out, rest])
+
+
+def _entry(key: str, value: str) -> bytes:
+    return _long(len(key.encode())) + key.encode() + _long(len(value.encode())) + value.encode()
+
+
+def encode_event(event: Mapping[str, Any], wire: str = "plain") -> bytes:
+    """The event's datum. wire: 'plain' as every library writes it; 'blocks' with one block of the map per attribute;
+    'sized' with blocks that tell their size: valid Avro too."""
+    if wire == "plain":
+        return _datum(USAGE_EVENT, USAGE_HEADER, event)
+    out = _datum(USAGE_EVENT, USAGE_HEADER, {**event, "attributes": {}})[:-1]
+    for key, value in event["attributes"].items():
+        entry = _entry(key, value)
+        out += (_long(-1) + _long(len(entry)) if wire == "sized" else _long(1)) + entry
+    return out + _long(0)
+
+
+def encode_control(control: Control) -> bytes:
+    return _datum(
+        CONTROL,
+        CONTROL_HEADER,
+        {
+            "control_id": control.control_id,
+            "kind": control.kind,
+            "at": control.at_us,
+            "book_number": control.book_number,
+            "book_hash": control.book_hash,
+            "note": control.note,
+        },
+    )
+
+
+def encode(record: Record) -> bytes | None:
+    """The record's value as it lies in the topic."""
+    if isinstance(record.value, Garbage):
+        return record.value.data
+    if isinstance(record.value, Control):
+        return encode_control(record.value)
+    return encode_event(record.value, record.wire)
