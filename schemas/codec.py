@@ -21,7 +21,7 @@ from pyruhvro import serialize_record_batch
 
 from nanotally.schemas import catalog
 from nanotally.schemas.catalog import HEADER_BYTES, HEADER_FIELDS, MARKER, Schema
-from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, write_datum
+from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, records_of, write_datum
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.fitting import fitted
 from nanotally.schemas.projection import project
@@ -171,7 +171,7 @@ def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:
     known = catalog.schema(name)
     columns = fitted(known.shape, known.arrow, batch)
     if known.has_bytes:
-        rows = pa.RecordBatch.from_arrays(columns, schema=known.arrow).to_pylist()
+        rows = records_of(pa.RecordBatch.from_arrays(columns, schema=known.arrow), known.shape)
         return [write_datum(known, row) for row in rows]
     header = [
         pa.array(np.full(len(batch), MARKER_AS_INT, dtype=np.int32)),

@@ -2,15 +2,15 @@
 
 A chunk is read as a whole and its validity is proved for the whole: headers as columns, UTF-8, and the sum of the
 lengths (see `lengths`). Where the proof fails, the chunk is halved until the odd datums stand alone; those are read
-slowly (see `datum`), which settles whether they are valid and says why not. So whether a datum is accepted never depends
-on the chunk it came in, and k odd ones among n cost k log n readings.
+slowly (see `datum`), which settles whether they are valid and says why not. So whether a datum is accepted never
+depends on the chunk it came in, and k odd ones among n cost k log n readings.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import fastavro
 import numpy as np
@@ -20,6 +20,7 @@ from pyruhvro import deserialize_array
 from nanotally.schemas.catalog import HEADER_BYTES, Schema
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.lengths import Suspect, shortest_length
+from nanotally.schemas.shape import Shape
 
 MARKER_AS_INT: Final = -98
 FEW: Final = 8  # so few are looked at one by one rather than halved
@@ -32,10 +33,10 @@ def read_whole(writer: Schema, values: Sequence[bytes | None]) -> pa.RecordBatch
     if writer.has_bytes:
         return None
     try:
-        batch = _read(writer, values)
-        sound = _headers_match(writer, batch) and _lengths_match(writer, batch, values)
+        batch = _read(writer, values)  # so none of them is None
+        sound = _headers_match(writer, batch) and _lengths_match(writer, batch, cast("Sequence[bytes]", values))
         if sound:
-            batch.validate(full=True)  # UTF-8 too
+            batch.validate(full=True)  # above all that strings are UTF-8
     except (ValueError, TypeError, Suspect):  # pyruhvro's and pyarrow's refusals; TypeError: a value is None
         return None
     except BaseException as error:
@@ -46,7 +47,7 @@ def read_whole(writer: Schema, values: Sequence[bytes | None]) -> pa.RecordBatch
 
 
 def read_each(
-    writer: Schema, values: Sequence[bytes], positions: Sequence[int], bad: dict[int, str]
+    writer: Schema, values: Sequence[bytes | None], positions: Sequence[int], bad: dict[int, str]
 ) -> Iterator[Piece]:
     """Columns of the valid ones among the values at `positions`, in pieces with their positions.
 
@@ -61,7 +62,7 @@ def read_each(
             yield batch, some
         elif len(some) == 1:
             try:
-                odd.append((some[0], read_datum(writer.shape, values[some[0]], HEADER_BYTES)))
+                odd.append((some[0], read_datum(writer.shape, cast("bytes", values[some[0]]), HEADER_BYTES)))
             except InvalidDatum as error:
                 bad[some[0]] = str(error)
         else:
@@ -77,6 +78,24 @@ def write_datum(writer: Schema, record: Any, *, strict: bool = False) -> bytes:
     out.write(writer.header)
     fastavro.schemaless_writer(out, writer.parsed, record, strict_allow_default=strict)
     return out.getvalue()
+
+
+def records_of(batch: pa.RecordBatch, shape: Shape) -> list[dict[str, Any]]:
+    """The rows as records, with maps as dicts, where Arrow gives lists of pairs."""
+    return [_record_of(row, shape) for row in batch.to_pylist()]
+
+
+def _record_of(value: Any, shape: Shape) -> Any:
+    if value is None:
+        return None
+    match shape.kind:
+        case "record":
+            return {field.name: _record_of(value[field.name], field.shape) for field in shape.fields}
+        case "array":
+            return [_record_of(item, shape.of) for item in value]
+        case "map":
+            return {key: _record_of(item, shape.of) for key, item in value}
+    return value
 
 
 def is_panic(error: BaseException) -> bool:
@@ -104,9 +123,9 @@ def _headers_match(writer: Schema, batch: pa.RecordBatch) -> bool:
     )
 
 
-def _lengths_match(writer: Schema, batch: pa.RecordBatch, values: Sequence[bytes | None]) -> bool:
+def _lengths_match(writer: Schema, batch: pa.RecordBatch, values: Sequence[bytes]) -> bool:
     wide = not writer.from_outside
     size = len(batch) * HEADER_BYTES
     for field, column in zip(writer.shape.fields, batch.columns[2:], strict=True):
         size += shortest_length(field.shape, column, wide)
-    return size == sum(map(len, values))  # type: ignore[arg-type]
+    return size == sum(map(len, values))

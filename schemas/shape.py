@@ -6,7 +6,7 @@ The codec handles what the contracts use: null only as the first branch of a uni
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 SCALARS: Final = frozenset({"boolean", "int", "long", "float", "double", "string", "bytes"})
@@ -32,6 +32,7 @@ class Shape:
     fields: tuple[Field, ...] = ()
     item: Shape | None = None  # what an array holds; the values of a map
     full_name: str = ""  # of a record, with its namespace
+    logical: str = ""  # logical type; bytes and columns do not show it
 
     @property
     def of(self) -> Shape:
@@ -59,7 +60,7 @@ def _shape(avro: Any, named: dict[str, Shape], namespace: str) -> Shape:
         if len(avro) != 2 or avro[0] != "null":
             raise TypeError(f"a union must be null and one other type, null first: {avro}")
         inner = _shape(avro[1], named, namespace)
-        return Shape(inner.kind, True, inner.fields, inner.item, inner.full_name)
+        return replace(inner, optional=True)
     if isinstance(avro, str):
         if avro in SCALARS:
             return Shape(avro)
@@ -79,4 +80,4 @@ def _shape(avro: Any, named: dict[str, Shape], namespace: str) -> Shape:
         return named[full_name]
     if kind in ("array", "map"):
         return Shape(kind, item=_shape(avro["items" if kind == "array" else "values"], named, namespace))
-    return _shape(kind, named, namespace)
+    return replace(_shape(kind, named, namespace), logical=avro.get("logicalType", ""))
