@@ -117,6 +117,12 @@ class Groups:
     def __len__(self) -> int:
         return len(self.first)
 
+    @property
+    def last(self) -> Int64Array:
+        """Last row of each group: int64[g]."""
+        rows: Int64Array = self.order[np.append(self.starts[1:], len(self.order)) - 1] if len(self) else self.first
+        return rows
+
 
 def group(high: UInt64Array, low: UInt64Array) -> Groups:
     """Groups rows by 128-bit key."""
@@ -155,10 +161,11 @@ class KeyTable:
     """Open-addressing map from 128-bit keys to dense slots 0..n-1, all operations on columns."""
 
     def __init__(self, capacity: int = 1024) -> None:
+        capacity = 1 << (capacity - 1).bit_length()
         self._high = np.zeros(capacity, dtype=np.uint64)
         self._low = np.zeros(capacity, dtype=np.uint64)
         self._count = 0
-        self._index = np.full(2 * capacity, -1, dtype=np.int64)
+        self._index = np.full(2 * capacity, -1, dtype=np.int32)
 
     def __len__(self) -> int:
         return self._count
@@ -171,7 +178,7 @@ class KeyTable:
         """Slot of each key, -1 where it is absent."""
         size = len(self._index)
         place = self._home(high, low)
-        slots = self._index[place]
+        slots = self._index[place].astype(np.int64)
         # Rows that neither hit nor met an empty place go on to the next place.
         wrong = slots >= 0
         wrong &= (self._low[slots] != low) | (self._high[slots] != high)
@@ -215,7 +222,7 @@ class KeyTable:
             grown = np.zeros(capacity, dtype=np.uint64)
             grown[: self._count] = getattr(self, name)[: self._count]
             setattr(self, name, grown)
-        self._index = np.full(2 * capacity, -1, dtype=np.int64)
+        self._index = np.full(2 * capacity, -1, dtype=np.int32)
         self._place(np.arange(self._count))
 
     def _place(self, slots: Int64Array) -> None:
@@ -231,10 +238,7 @@ class KeyTable:
     def keep(self, alive: Int64Array) -> None:
         """Keeps only the given slots, renumbered 0.. in the order given."""
         high, low = self._high[alive], self._low[alive]
-        capacity = 1024
-        while capacity < len(alive):
-            capacity *= 2
-        self.__init__(capacity)  # type: ignore[misc]  # same object, so that holders of a reference see it
+        self.__init__(max(1024, len(alive)))  # type: ignore[misc]  # same object, so that holders of a reference see it
         self._high[: len(alive)], self._low[: len(alive)] = high, low
         self._count = len(alive)
         self._place(np.arange(self._count))
@@ -268,7 +272,7 @@ class Interner:
         table = np.fromiter((self.add(t) for t in unique), dtype=np.int32, count=len(unique))
         return table[encoded.indices.to_numpy()]
 
-    def text(self, codes: Int32Array) -> list[str]:
+    def text(self, codes: Int32Array | Int64Array) -> list[str]:
         """Texts of codes."""
         texts = self.texts
         return [texts[c] for c in codes.tolist()]

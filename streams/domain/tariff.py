@@ -123,9 +123,7 @@ class TariffVersion:
             "currency": self.currency,
             "calendar": self.calendar,
             "products": list(self.products),
-            "meters": [
-                {"name": m.name, "unit": m.unit, "scale": m.scale, "needs": list(m.needs)} for m in self.meters
-            ],
+            "meters": [{"name": m.name, "unit": m.unit, "scale": m.scale, "needs": list(m.needs)} for m in self.meters],
             "splits": [
                 {
                     "name": s.name,

@@ -1,0 +1,93 @@
+"""Ids that were used: told again within the horizon they are duplicates, or conflicts where the content differs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nanotally.streams.domain.keys import Hash, KeyTable
+from nanotally.streams.domain.records import BoolArray, Int64Array
+
+GENERATION_IDS = 1 << 20
+
+
+@dataclass
+class Found:
+    """What is known of n ids. known: bool[n]; content: int64[n] content hash; occurred_at_us: int64[n]."""
+
+    known: BoolArray
+    content: Int64Array
+    occurred_at_us: Int64Array
+
+
+class _Generation:
+    """Some ids in the order in which they were used; dropped whole once its newest is beyond the horizon."""
+
+    def __init__(self) -> None:
+        self.table = KeyTable()
+        self.content = np.zeros(1024, dtype=np.int64)
+        self.occurred_at = np.zeros(1024, dtype=np.int64)
+        self.newest = -(2**63)
+
+    def add(self, key: Hash, content: Int64Array, occurred_at: Int64Array) -> None:
+        slots = self.table.insert(*key)
+        size = len(self.content)
+        if len(self.table) > size:
+            while size < len(self.table):
+                size *= 2
+            self.content, self.occurred_at = np.resize(self.content, size), np.resize(self.occurred_at, size)
+        self.content[slots], self.occurred_at[slots] = content, occurred_at
+        self.newest = max(self.newest, int(occurred_at.max(initial=self.newest)))
+
+
+class SeenIds:
+    """Ids of one partition by 128-bit key, in generations of about a million."""
+
+    def __init__(self) -> None:
+        self._generations = [_Generation()]
+
+    def __len__(self) -> int:
+        return sum(len(g.table) for g in self._generations)
+
+    def find(self, key: Hash) -> Found:
+        """What is known of each id; of one that was used again after it was forgotten, the later use."""
+        n = len(key[0])
+        found = Found(np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64))
+        for generation in self._generations:
+            slots = generation.table.lookup(*key)
+            rows = np.flatnonzero(slots >= 0)
+            found.known[rows] = True
+            found.content[rows] = generation.content[slots[rows]]
+            found.occurred_at_us[rows] = generation.occurred_at[slots[rows]]
+        return found
+
+    def add(self, key: Hash, content: Int64Array, occurred_at_us: Int64Array) -> None:
+        """Takes ids as used; distinct within a call."""
+        if len(self._generations[-1].table) >= GENERATION_IDS:
+            self._generations.append(_Generation())
+        self._generations[-1].add(key, content, occurred_at_us)
+
+    def forget(self, before_us: int) -> None:
+        """Drops generations in which all uses happened before. Only tidies: whether an id counts as forgotten is
+        decided by its `occurred_at_us` when it is asked for."""
+        kept = [g for g in self._generations[:-1] if g.newest >= before_us]
+        self._generations = [*kept, self._generations[-1]]
+
+    def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[type-arg]  # of two integer types
+        """Columns by name, oldest first, for a snapshot."""
+        out: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+        for i, g in enumerate(self._generations):
+            (high, low), n = g.table.keys(), len(g.table)
+            out |= {f"{i}.high": high, f"{i}.low": low, f"{i}.content": g.content[:n], f"{i}.at": g.occurred_at[:n]}
+        return out
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+        """The ids of a snapshot."""
+        self._generations = []
+        while f"{len(self._generations)}.high" in arrays:
+            i = len(self._generations)
+            generation = _Generation()
+            generation.add((arrays[f"{i}.high"], arrays[f"{i}.low"]), arrays[f"{i}.content"], arrays[f"{i}.at"])
+            self._generations.append(generation)
+        self._generations = self._generations or [_Generation()]

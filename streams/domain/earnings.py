@@ -1,0 +1,137 @@
+"""What a chunk adds to each account: deltas for the accounts' stage."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from nanotally.schemas import codec
+from nanotally.streams.domain.keys import Groups, Interner, group, partition_of
+from nanotally.streams.domain.records import Emission, Int64Array
+from nanotally.streams.domain.splitting import Splits
+from nanotally.streams.domain.uses import Uses
+from nanotally.streams.domain.windows import MINUTE_US
+
+PLACES = ("product", "meter", "scale", "currency")
+
+
+class Deltas:
+    """Sums of shares by (account, minute of booked_at, product, meter, scale, currency) over the runs of a chunk."""
+
+    def __init__(self, source: int, partitions: int, accounts: Interner) -> None:
+        self.source, self.partitions, self.accounts = source, partitions, accounts
+        self._series = Interner()
+        self._keys: list[list[bytes | None]] = [[] for _ in range(partitions)]
+        self._values: list[list[bytes]] = [[] for _ in range(partitions)]
+        self._columns: list[tuple[Int64Array, ...]] = []  # account, series, minute, count, quantity, nanos
+
+    def add(
+        self,
+        uses: Uses,
+        rows: Int64Array,
+        booked_at: Int64Array,
+        resolved: Int64Array,
+        nanos: Int64Array,
+        splits: Splits,
+    ) -> None:
+        """Adds the shares of charged rows. nanos: int64[rows, k] by party of the resolved split."""
+        series = self._series_of(uses, rows, resolved, splits)
+        minute = booked_at - booked_at % MINUTE_US
+        counts = splits.count[resolved]
+        for party in range(int(counts.max(initial=0))):
+            mine = np.flatnonzero(counts > party)
+            account = splits.account[resolved[mine], party]
+            self._columns.append(
+                _summed(
+                    account, series[mine], minute[mine], np.ones(len(mine), dtype=np.int64), uses.quantity[rows[mine]],
+                    nanos[mine, party],
+                )
+            )  # fmt: skip
+
+    def _series_of(self, uses: Uses, rows: Int64Array, resolved: Int64Array, splits: Splits) -> Int64Array:
+        pair, names = uses.pairs
+        scale = uses.scale[rows]
+        currency = splits.currency[resolved]
+        code = (pair[rows] * 64 + scale) * max(1, len(splits.currencies)) + currency
+        distinct, back = np.unique(code, return_inverse=True) if len(code) else (code, code)
+        table = []
+        for value in distinct.tolist():
+            rest, currency_code = divmod(value, max(1, len(splits.currencies)))
+            pair_code, scale_value = divmod(rest, 64)
+            product, meter = names[pair_code]
+            text = "\x1f".join((product, meter, str(scale_value), splits.currencies.texts[currency_code]))
+            table.append(self._series.add(text))
+        return np.array(table, dtype=np.int64)[back.reshape(-1)]
+
+    def mark(self, mark: bytes) -> None:
+        """Puts the source's mark into every partition, behind the deltas added so far."""
+        self._flush()
+        for p in range(self.partitions):
+            self._keys[p].append(None)
+            self._values[p].append(mark)
+
+    def emissions(self) -> list[Emission]:
+        """All deltas and marks by partition of the account, in order."""
+        self._flush()
+        return [
+            Emission("earnings", p, self._keys[p], self._values[p]) for p in range(self.partitions) if self._values[p]
+        ]
+
+    def _flush(self) -> None:
+        if self._columns:
+            columns = _summed(*(np.concatenate(parts) for parts in zip(*self._columns, strict=True)))
+            self._encode(columns)
+            self._columns = []
+
+    def _encode(self, columns: tuple[Int64Array, ...]) -> None:
+        account, series, minute, count, quantity, nanos = columns
+        present = np.unique(account)
+        names = [self.accounts.texts[code] for code in present.tolist()]
+        place = np.searchsorted(present, account)
+        parts = pa.array(names, pa.string())
+        split_series = [text.split("\x1f") for text in self._series.texts]
+        batch = pa.RecordBatch.from_arrays(
+            [
+                pa.repeat(pa.scalar(self.source, pa.int32()), len(account)),
+                parts.take(pa.array(place)),
+                pa.array(minute),
+                *(pa.array([s[i] for s in split_series], pa.string()).take(pa.array(series)) for i in (0, 1)),
+                pa.array([int(s[2]) for s in split_series], pa.int32()).take(pa.array(series)),
+                pa.array([s[3] for s in split_series], pa.string()).take(pa.array(series)),
+                pa.array(count),
+                pa.array(quantity),
+                pa.array(nanos),
+            ],
+            names=["source", "account", "minute", *PLACES, "count", "quantity", "amount_nanos"],
+        )
+        encoded = codec.encode("Earning", batch)
+        partition = [partition_of(name.encode(), self.partitions) for name in names]
+        raw = [name.encode() for name in names]
+        for value, code in zip(encoded, place.tolist(), strict=True):
+            self._keys[partition[code]].append(raw[code])
+            self._values[partition[code]].append(value)
+
+
+def _summed(
+    account: Int64Array,
+    series: Int64Array,
+    minute: Int64Array,
+    count: Int64Array,
+    quantity: Int64Array,
+    nanos: Int64Array,
+) -> tuple[Int64Array, ...]:
+    """Rows summed by (account, series, minute). A sum that would leave 64 bits stays in several rows: deltas add up
+    all the same."""
+    groups = group(((account << 24) ^ series).view(np.uint64), minute.view(np.uint64))
+    if len(groups) == len(account):
+        return account, series, minute, count, quantity, nanos
+    most = max(int(quantity.max(initial=0)), int(np.abs(nanos).max(initial=0)))
+    if most * len(account) >= 2**62:
+        return account, series, minute, count, quantity, nanos
+    first = groups.first
+    return account[first], series[first], minute[first], *(_sums(groups, c) for c in (count, quantity, nanos))
+
+
+def _sums(groups: Groups, column: Int64Array) -> Int64Array:
+    sums: Int64Array = np.add.reduceat(column[groups.order], groups.starts)
+    return sums

@@ -1,0 +1,168 @@
+"""The ledger's columns: from rated uses to Charge batches, and back into the state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from nanotally.streams.domain.keys import Interner
+from nanotally.streams.domain.matching import CompiledBook
+from nanotally.streams.domain.pricing import Priced
+from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array
+from nanotally.streams.domain.splitting import Splits
+from nanotally.streams.domain.uses import Uses
+
+CHARGED, REFUSED, UNPRICED = "charged", "refused", "unpriced"
+HASH_DIGITS = 16
+
+
+def signed(words: UInt64Array) -> pa.Array:
+    """Half of a key as the ledger writes it: the same 64 bits as a signed long."""
+    return pa.array(words.view(np.int64))
+
+
+def texts(values: list[str], codes: Int64Array) -> pa.Array:
+    """A string column from few distinct values."""
+    return pa.array(values, pa.string()).take(pa.array(codes))
+
+
+class ChargeRows:
+    """What is needed of n taken uses to write them to the ledger.
+
+    uses: all uses of the run; rows: int64[m] those taken, in order; rule: int64[n]; booked_at: int64[n];
+    charged: bool[n]; reason: list of texts and int64[m] code of each taken row's."""
+
+    def __init__(
+        self,
+        uses: Uses,
+        rows: Int64Array,
+        rule: Int64Array,
+        booked_at: Int64Array,
+        charged: BoolArray,
+        outcome_code: Int64Array,
+        outcomes: list[tuple[str, str]],
+    ) -> None:
+        self.uses, self.rows, self.rule, self.booked_at = uses, rows, rule, booked_at
+        self.charged, self.outcome_code, self.outcomes = charged, outcome_code, outcomes
+
+
+def charge_batch(
+    taken: ChargeRows,
+    priced: Priced,
+    book: CompiledBook | None,
+    splits: Splits,
+    partition: int,
+    book_number: int,
+    flags: list[str],
+) -> pa.RecordBatch:
+    """The taken uses as columns of charge.avsc but `event`. flags: remark of each rule of the book."""  # fmt: skip
+    uses, rows = taken.uses, taken.rows
+    m = len(rows)
+    charged = taken.charged[rows]
+    lines = rows[charged]
+    numbers = priced.numbers
+    if book is None:
+        book_rules = []
+    else:
+        book_rules = book.rules
+    rule = taken.rule[lines]
+
+    def by_rule(values: list[str]) -> pa.Array:
+        return texts(values, rule)
+
+    amount = pa.array(numbers["amount"][lines])
+    resolved = numbers["resolved"][lines]
+    columns: dict[str, pa.Array] = {
+        "link": pa.repeat("rule", len(lines)),
+        "tariff": by_rule([r.version.tariff for r in book_rules]),
+        "version": pa.array([r.version.version for r in book_rules], pa.int32()).take(pa.array(rule)),
+        "tariff_hash": by_rule([r.version.content_hash[:HASH_DIGITS] for r in book_rules]),
+        "rule": by_rule([r.rule.name for r in book_rules]),
+        "scope": by_rule([r.rule.scope for r in book_rules]),
+        "scope_key_high": signed(priced.key_high[lines]),
+        "scope_key_low": signed(priced.key_low[lines]),
+        "scope_start": pa.array(numbers["scope_start"][lines]),
+        "scope_end": pa.array(numbers["scope_end"][lines]),
+        "quantity_before": pa.array(numbers["quantity_before"][lines]),
+        "quantity": pa.array(uses.quantity[lines]),
+    }
+    for name in ("total_before", "remainder_before", "total_after", "remainder_after", "remainder_den"):
+        columns[name] = pa.array(numbers[name][lines])
+    columns |= {
+        "charged_before": pa.array(numbers["charged_before"][lines]),
+        "amount_nanos": amount,
+        "paid_nanos": amount,
+        "pass": pa.nulls(len(lines), pa.string()),
+        "pass_end": pa.nulls(len(lines), pa.int64()),
+        "split": by_rule([r.rule.split for r in book_rules]),
+        "split_key_high": signed(splits.key_high[resolved]),
+        "split_key_low": signed(splits.key_low[resolved]),
+        "base_before": pa.array(numbers["base_before"][lines]),
+        "shares": _shares(resolved, share_nanos(priced, len(uses))[lines], splits),
+    }
+    line_struct = pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
+    outcomes = [outcome for outcome, _ in taken.outcomes]
+    reasons = [reason for _, reason in taken.outcomes]
+    currency = np.full(m, len(book_rules), dtype=np.int64)
+    currency[taken.rule[rows] >= 0] = taken.rule[rows][taken.rule[rows] >= 0]
+    flag = np.full(m, len(book_rules), dtype=np.int64)
+    flag[charged] = rule
+    booked_at, occurred_at = taken.booked_at[rows], uses.occurred_at_us[rows]
+    top = {
+        "usage_partition": pa.repeat(pa.scalar(partition, pa.int32()), m),
+        "usage_offset": pa.array(uses.offsets[rows]),
+        "n": pa.repeat(pa.scalar(0, pa.int32()), m),
+        "payer": uses.column("payer").take(pa.array(rows)),
+        "recorded_at": pa.array(uses.recorded_at_us[rows]),
+        "booked_at": pa.array(booked_at),
+        "late": pa.array(booked_at > occurred_at),
+        "flags": texts([*flags, ""], flag),
+        "outcome": texts(outcomes, taken.outcome_code),
+        "reason": texts(reasons, taken.outcome_code),
+        "currency": texts([*(r.version.currency for r in book_rules), ""], currency),
+        "paid_nanos": pa.array(np.where(charged, numbers["amount"][rows], 0)),
+        "book_number": pa.repeat(pa.scalar(book_number, pa.int64()), m),
+        "content_hash": pa.array(uses.content_hash[rows]),
+        "lines": pa.ListArray.from_arrays(
+            pa.array(np.concatenate(([0], np.cumsum(charged))).astype(np.int32)), line_struct
+        ),
+    }
+    return pa.RecordBatch.from_arrays(list(top.values()), names=list(top))
+
+
+def share_nanos(priced: Priced, n: int) -> Int64Array:
+    """Nanos by party of each use: int64[n, k]; 0 where there is none."""
+    width = max((nanos.shape[1] for _, nanos in priced.shares), default=1)
+    out = np.zeros((n, width), dtype=np.int64)
+    for rows, nanos in priced.shares:
+        out[rows, : nanos.shape[1]] = nanos
+    return out
+
+
+def _shares(resolved: Int64Array, nanos: Int64Array, splits: Splits) -> pa.Array:
+    """The shares column of m lines: nanos int64[m, k] of their resolved splits."""
+    counts = splits.count[resolved]
+    width = nanos.shape[1]
+    there = np.arange(width)[None, :] < counts[:, None]
+    accounts = splits.account[resolved, :width][there]
+    struct = pa.StructArray.from_arrays(
+        [
+            account_column(splits.accounts, accounts),
+            pa.array(splits.num[resolved, :width][there]),
+            pa.array(splits.den[resolved, :width][there]),
+            pa.array(nanos[there]),
+        ],
+        names=["account", "fraction_num", "fraction_den", "nanos"],
+    )
+    offsets = np.zeros(len(resolved) + 1, dtype=np.int32)
+    np.cumsum(counts, out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), struct)
+
+
+def account_column(accounts: Interner, codes: Int64Array) -> pa.Array:
+    """Texts of account codes, looked up once for each distinct one."""
+    present = np.zeros(len(accounts), dtype=bool)
+    present[codes] = True
+    distinct = np.flatnonzero(present)
+    place = np.cumsum(present) - 1
+    return pa.array(accounts.text(distinct), pa.string()).take(pa.array(place[codes]))

@@ -1,0 +1,123 @@
+"""Which rule of which tariff version a use falls under, for columns of uses.
+
+A rule book is compiled once: each rule gets a number over all versions, and for each product and meter only the rules
+that can match are looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from nanotally.streams.domain.records import BoolArray, Int64Array
+from nanotally.streams.domain.tariff import Condition, Rule, RuleBook, TariffVersion
+from nanotally.streams.domain.uses import Uses
+
+# What matching may say instead of a rule, as negative numbers in `Matched.rule`.
+NO_TARIFF, UNKNOWN_METER, WRONG_SCALE, NO_SESSION, NO_RULE = -1, -2, -3, -4, -5
+UNPRICED_REASONS = {NO_TARIFF: "no_tariff", UNKNOWN_METER: "unknown_meter", NO_RULE: "no_rule"}
+REJECT_REASONS = {WRONG_SCALE: "wrong_scale", NO_SESSION: "no_session"}
+
+
+@dataclass(frozen=True, eq=False)
+class NumberedRule:
+    """A rule with its version; `number` is its place among all rules of the book. Equal only to itself, so that it
+    is a cheap key of what is worked out once per rule."""
+
+    number: int
+    version: TariffVersion
+    rule: Rule
+
+
+class CompiledBook:
+    """A rule book made ready to match."""
+
+    def __init__(self, book: RuleBook) -> None:
+        self.book = book
+        self.rules: list[NumberedRule] = []
+        self._of_version: dict[tuple[str, int], list[NumberedRule]] = {}
+        for version in book.tariffs:
+            mine = [NumberedRule(len(self.rules) + i, version, rule) for i, rule in enumerate(version.rules)]
+            self.rules += mine
+            self._of_version[version.tariff, version.version] = mine
+
+    @cached_property
+    def versions(self) -> dict[str, tuple[TariffVersion, ...]]:
+        """Versions by tariff, in the order in which they come into force."""
+        return {t.tariff: self.book.versions(t.tariff) for t in self.book.tariffs}
+
+    def match(self, uses: Uses) -> Int64Array:
+        """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n]."""
+        verdict = np.full(len(uses), NO_TARIFF, dtype=np.int64)
+        pair, names = uses.pairs
+        for code in np.flatnonzero(np.bincount(pair)).tolist():
+            product, meter = names[code]
+            tariff = self.book.tariff_of(product)
+            if tariff is None:
+                continue
+            rows = np.flatnonzero(pair == code)
+            versions = self.versions[tariff]
+            starts = np.array([v.effective_from_us for v in versions], dtype=np.int64)
+            chosen = np.searchsorted(starts, uses.occurred_at_us[rows], side="right") - 1
+            for place in range(len(versions)):
+                mine = rows[chosen == place]
+                if len(mine):
+                    verdict[mine] = self._match_version(versions[place], product, meter, uses, mine)
+        return verdict
+
+    def _match_version(
+        self, version: TariffVersion, product: str, meter_name: str, uses: Uses, rows: Int64Array
+    ) -> Int64Array:
+        meter = version.meter_by_name.get(meter_name)
+        verdict = np.full(len(rows), NO_RULE if meter else UNKNOWN_METER, dtype=np.int64)
+        if meter is None:
+            return verdict
+        open_rows = np.arange(len(rows))
+        for numbered in self._of_version[version.tariff, version.version]:
+            rule = numbered.rule
+            if rule.meter != meter_name or not len(open_rows):
+                continue
+            hit = np.ones(len(open_rows), dtype=bool)
+            for condition in rule.when:
+                if condition.field == "product":
+                    hit &= _product_matches(condition, product)
+                else:
+                    hit &= matches(condition, uses.text(condition.field).take(pa.array(rows[open_rows])))
+            verdict[open_rows[hit]] = numbered.number
+            open_rows = open_rows[~hit]
+        if "session" in meter.needs:
+            verdict[uses.column("session").is_null().to_numpy(zero_copy_only=False)[rows]] = NO_SESSION
+        verdict[uses.scale[rows] != meter.scale] = WRONG_SCALE
+        return verdict
+
+
+def _product_matches(condition: Condition, product: str) -> bool:
+    return bool(matches(condition, pa.array([product], pa.string()))[0])
+
+
+def matches(condition: Condition, column: pa.Array) -> BoolArray:
+    """Whether each text fulfils the condition; an absent one (null) only fulfils `absent`: bool[n]."""
+    if condition.kind == "absent":
+        result = column.is_null()
+    elif condition.kind == "present":
+        result = column.is_valid()
+    elif condition.kind == "equals":
+        result = pc.is_in(column, value_set=pa.array(condition.values, pa.string()))
+    elif condition.kind == "pattern":
+        result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)
+    else:
+        raise ValueError(f"no such condition: {condition.kind!r}")
+    fulfilled: BoolArray = result.to_numpy(zero_copy_only=False).astype(bool)
+    return fulfilled
+
+
+def glob_regex(patterns: tuple[str, ...]) -> str:
+    """Regular expression for globs: * any characters, ? one, the rest stands for itself."""
+    parts = []
+    for pattern in patterns:
+        parts.append("".join({"*": "(?s:.*)", "?": "(?s:.)"}.get(c, re.escape(c)) for c in pattern))
+    return f"^(?:{'|'.join(parts)})\\z"

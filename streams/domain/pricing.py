@@ -1,0 +1,165 @@
+"""Prices a run of uses between two closings: scope, amount, split, and what the scopes are afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+
+from nanotally.streams.domain.exact import max_price_nanos
+from nanotally.streams.domain.keys import Groups, Hash, combine, combine_int, group, hash_strings, hash_text
+from nanotally.streams.domain.matching import CompiledBook, NumberedRule
+from nanotally.streams.domain.rating import Price, Rated, rate
+from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array
+from nanotally.streams.domain.scopes import ScopeRows, Scopes
+from nanotally.streams.domain.splitting import Splits
+from nanotally.streams.domain.uses import Uses
+from nanotally.streams.domain.windows import Calendar
+
+NUMBERS = (
+    "scope_start", "scope_end", "quantity_before", "total_before", "remainder_before", "total_after",
+    "remainder_after", "remainder_den", "charged_before", "amount", "refusal", "resolved", "base_before",
+)  # fmt: skip
+_RATED = (
+    "quantity_before", "total_before", "remainder_before", "total_after", "remainder_after", "remainder_den",
+    "charged_before", "amount", "refusal",
+)  # fmt: skip
+
+
+class Priced:
+    """Columns of the lines of n uses, filled run by run; rows that were never priced stay zero.
+
+    numbers: int64[n] by name (see NUMBERS); key_high, key_low: uint64[n] scope keys; shares: list of (rows, int64[rows,
+    k] nanos by party) in the order of pricing."""
+
+    def __init__(self, n: int) -> None:
+        self.numbers = {name: np.zeros(n, dtype=np.int64) for name in NUMBERS}
+        self.key_high: UInt64Array = np.zeros(n, dtype=np.uint64)
+        self.key_low: UInt64Array = np.zeros(n, dtype=np.uint64)
+        self.shares: list[tuple[Int64Array, Int64Array]] = []
+
+
+@lru_cache(maxsize=4096)
+def _price(rule_of: NumberedRule) -> Price:
+    return Price(rule_of.rule)
+
+
+@lru_cache(maxsize=256)
+def calendar_of(zone: str) -> Calendar:
+    """Calendar of a zone, made once."""
+    return Calendar(zone)
+
+
+@lru_cache(maxsize=4096)
+def _stem(rule_of: NumberedRule) -> Hash:
+    """Hash of what is the same for all scopes of a rule. Meter, kind of scope and `per` are in it, so that a
+    changed scope begins anew."""
+    rule = rule_of.rule
+    return hash_text("\x1f".join((rule_of.version.tariff, rule.name, rule.meter, rule.scope, *rule.per)))
+
+
+def scope_of(
+    rule_of: NumberedRule, uses: Uses, rows: Int64Array, booked_at: Int64Array
+) -> tuple[Hash, Int64Array, Int64Array]:
+    """Key, start and end of the scope that each of the rows, all of one rule, counts in; booked_at: int64[rows]."""
+    rule, n = rule_of.rule, len(rows)
+    if rule.scope == "life":
+        start, end = np.zeros(n, dtype=np.int64), np.full(n, NO_END, dtype=np.int64)
+    elif rule.scope == "event":
+        start, end = booked_at, booked_at + 1
+    else:
+        calendar = calendar_of(rule_of.version.calendar)
+        start = calendar.starts(rule.scope, booked_at)
+        end = calendar.ends(rule.scope, start)
+    stem = _stem(rule_of)
+    high, low = uses.payer_hash
+    key = combine((np.repeat(stem[0], n), np.repeat(stem[1], n)), (high[rows], low[rows]))
+    for field in rule.per:
+        column = uses.text(field)
+        hashed = hash_strings(column)
+        key = combine(key, (hashed[0][rows], hashed[1][rows]))
+        if column.null_count:  # an absent value is not the empty one
+            key = combine_int(key, column.is_null().to_numpy(zero_copy_only=False)[rows].astype(np.int64))
+        else:
+            key = combine_int(key, np.zeros(n, dtype=np.int64))
+    return combine_int(key, uses.offsets[rows] if rule.scope == "event" else start), start, end
+
+
+@dataclass
+class Limits:
+    """`max_price` of n uses in nanos, None without one; `bad`: rows whose attribute is no price."""
+
+    nanos: list[Fraction | None] | None
+    bad: Int64Array
+
+
+def limits_of(uses: Uses) -> Limits:
+    """What the uses' attribute max_price says."""
+    texts = uses.attribute("max_price")
+    if texts.null_count == len(texts):
+        return Limits(None, np.zeros(0, dtype=np.int64))
+    nanos = [None if text is None else max_price_nanos(text) for text in texts.to_pylist()]
+    bad = [i for i, (text, value) in enumerate(zip(texts.to_pylist(), nanos, strict=True)) if text and value is None]
+    bad += [i for i, text in enumerate(texts.to_pylist()) if text == ""]
+    return Limits(nanos, np.array(sorted(bad), dtype=np.int64))
+
+
+def price_run(
+    book: CompiledBook,
+    uses: Uses,
+    rows: Int64Array,
+    rule: Int64Array,
+    booked_at: Int64Array,
+    limits: list[Fraction | None] | None,
+    scopes: Scopes,
+    splits: Splits,
+    out: Priced,
+) -> Int64Array:
+    """Prices `rows` (in row order, all with a rule) into `out` and moves scopes and bases; gives the rows that were
+    charged, in row order. rule, booked_at: int64[n] of all uses."""
+    rules_here = rule[rows]
+    for number in np.flatnonzero(np.bincount(rules_here)).tolist() if len(rows) else []:
+        mine = rows if len(book.rules) == 1 else rows[rules_here == number]
+        rule_of = book.rules[number]
+        key, start, end = scope_of(rule_of, uses, mine, booked_at[mine])
+        groups = group(*key)
+        asked = None if limits is None else [limits[row] for row in mine.tolist()]
+        if asked is not None and not any(limit is not None for limit in asked):
+            asked = None
+        rated = rate(_price(rule_of), groups, key, uses.quantity[mine], asked, scopes)
+        numbers = out.numbers
+        numbers["scope_start"][mine], numbers["scope_end"][mine] = start, end
+        out.key_high[mine], out.key_low[mine] = key
+        for name in _RATED:
+            numbers[name][mine] = getattr(rated, name)
+        charged = np.flatnonzero(rated.refusal == 0)
+        numbers["resolved"][mine[charged]] = splits.resolve_uses(rule_of, uses, mine[charged])
+        if rule_of.rule.scope != "event":
+            _put_scopes(scopes, groups, key, charged, rated, uses.quantity[mine], end)
+    charged_rows = rows[out.numbers["refusal"][rows] == 0]
+    amounts = out.numbers["amount"][charged_rows]
+    divided = splits.divide(out.numbers["resolved"][charged_rows], amounts)
+    out.numbers["base_before"][charged_rows] = divided.base_before
+    out.shares.append((charged_rows, divided.nanos))
+    return charged_rows
+
+
+def _put_scopes(
+    scopes: Scopes, groups: Groups, key: Hash, charged: Int64Array, rated: Rated, quantity: Int64Array, end: Int64Array
+) -> None:
+    """Sets each scope to what it is after its last charged use."""
+    if len(charged) < len(quantity):
+        groups = group(key[0][charged], key[1][charged])
+        last = charged[groups.last]
+    else:
+        last = groups.last
+    after = ScopeRows(
+        quantity=rated.quantity_before[last] + quantity[last],
+        total=rated.total_after[last],
+        remainder=rated.remainder_after[last],
+        den=rated.remainder_den[last],
+        charged=rated.charged_before[last] + rated.amount[last],
+    )
+    scopes.put(key[0][last], key[1][last], after, end[last])
