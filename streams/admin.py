@@ -1,0 +1,195 @@
+"""The topics: their partitions and settings, made once and checked by `nanotally doctor`.
+
+The number of partitions is fixed at creation: it decides which partition a payer's or account's records are in, and
+all state and every row key hang on that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
+from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from nanotally.streams.errors import InvalidInput, Transient
+
+PARTITIONS = 4
+ACCOUNT_PARTITIONS = 2
+KEPT = -1  # retention without limit
+DAY_MS = 86_400_000
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic as it must be. `per` says which number of partitions it has: 'payers', 'accounts' or 'one'."""
+
+    name: str
+    per: str
+    retention_ms: int
+    message_bytes_max: int = 8 * MIB
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Kafka's settings. The broker's time everywhere: neither skew nor retention may hang on a client's clock."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "retention.bytes": str(KEPT),
+            "max.message.bytes": str(self.message_bytes_max),
+            "message.timestamp.type": "LogAppendTime",
+        }
+
+
+# What state is rebuilt from is kept for good; usage beyond the longest outage; the rest until it is sunk.
+TOPICS = (
+    Topic("usage", "payers", 7 * DAY_MS, message_bytes_max=1 * MIB),
+    Topic("charges", "payers", KEPT),
+    Topic("payer_tallies", "payers", 30 * DAY_MS),
+    Topic("statements", "payers", 30 * DAY_MS),
+    Topic("rejects", "payers", 30 * DAY_MS),
+    Topic("earnings", "accounts", KEPT),
+    Topic("account_tallies", "accounts", KEPT),
+    Topic("payouts", "accounts", 30 * DAY_MS),
+    Topic("books", "one", KEPT),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong with a topic, and what to do about it. `topic` is the logical name."""
+
+    topic: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.problem}; {self.remedy}"
+
+
+@contextmanager
+def admin_client(bootstrap: str, timeout_s: float = 15.0) -> Iterator[KafkaAdminClient]:
+    """A connected client for `host:port` (several with commas). Any error of Kafka's becomes Transient."""
+    timeout_ms = int(timeout_s * 1000)
+    try:
+        with KafkaAdminClient(
+            bootstrap_servers=bootstrap.split(","),
+            client_id="nanotally-admin",
+            request_timeout_ms=timeout_ms,
+            bootstrap_timeout_ms=timeout_ms,
+        ) as client:
+            yield client
+    except KafkaError as e:
+        raise Transient(f"Kafka at {bootstrap} cannot be asked: {e}") from e
+
+
+def cluster_id(bootstrap: str) -> str:
+    """Kafka's own name of the cluster. Raises Transient."""
+    with admin_client(bootstrap) as client:
+        return str(client.describe_cluster()["cluster_id"])
+
+
+def partition_counts(bootstrap: str, prefix: str = "") -> dict[str, int]:
+    """Number of partitions by logical name, of those of our topics that exist. Raises Transient."""
+    with admin_client(bootstrap) as client:
+        return _counts(client, prefix)
+
+
+def create_topics(
+    bootstrap: str, prefix: str = "", partitions: int = PARTITIONS, account_partitions: int = ACCOUNT_PARTITIONS
+) -> list[str]:
+    """Make the topics that are missing; returns their logical names, once every partition has a leader.
+
+    Raises InvalidInput when a topic exists with another number of partitions, Transient when Kafka cannot be asked."""
+    wanted = {"payers": partitions, "accounts": account_partitions, "one": 1}
+    if min(wanted.values()) < 1:
+        raise InvalidInput(f"{min(wanted.values())} partitions are none; write 1 or more")
+    with admin_client(bootstrap) as client:
+        there = _counts(client, prefix)
+        for topic in TOPICS:
+            count = there.get(topic.name, wanted[topic.per])
+            if count != wanted[topic.per]:
+                raise InvalidInput(
+                    f"topic {prefix}{topic.name} has {count} partitions, not {wanted[topic.per]}; their number is "
+                    f"fixed at creation, since row keys and state hang on it: ask for {count}, or take another prefix"
+                )
+        missing = [topic for topic in TOPICS if topic.name not in there]
+        if missing:
+            _create(client, prefix, missing, wanted)
+    return [topic.name for topic in missing]
+
+
+def check_topics(bootstrap: str, prefix: str = "") -> list[Finding]:
+    """What differs from how the topics must be: missing ones, numbers that do not fit together, other settings.
+
+    Raises Transient when Kafka cannot be asked."""
+    with admin_client(bootstrap) as client:
+        counts = _counts(client, prefix)
+        findings = [
+            Finding(topic.name, "is missing", "make it with `make up`") for topic in TOPICS if topic.name not in counts
+        ]
+        findings += _uneven(counts)
+        settings = _settings(client, [prefix + name for name in counts])
+        for topic in TOPICS:
+            seen = settings.get(prefix + topic.name, {})
+            for name, right in topic.settings.items():
+                if topic.name in counts and seen.get(name) != right:
+                    command = f"kafka-configs --alter --topic {prefix}{topic.name} --add-config {name}={right}"
+                    findings.append(Finding(topic.name, f"{name} is {seen.get(name)}, not {right}", f"mend: {command}"))
+    return findings
+
+
+def delete_topics(bootstrap: str, prefix: str) -> list[str]:
+    """Delete our topics with that prefix, and nothing else; returns their logical names. Raises Transient."""
+    with admin_client(bootstrap) as client:
+        there = list(_counts(client, prefix))
+        if there:
+            client.delete_topics([prefix + name for name in there])
+    return there
+
+
+def _counts(client: Any, prefix: str) -> dict[str, int]:
+    """Partitions by logical name of those that exist; listing never makes a topic, asking by name might."""
+    ours = {prefix + topic.name: topic.name for topic in TOPICS}
+    return {ours[seen["name"]]: len(seen["partitions"]) for seen in client.describe_topics() if seen["name"] in ours}
+
+
+def _create(client: Any, prefix: str, missing: list[Topic], wanted: Mapping[str, int]) -> None:
+    """Make them and wait for their leaders; another command that makes the same at the same time is welcome."""
+    reply = client.create_topics(
+        {prefix + topic.name: {"num_partitions": wanted[topic.per], "configs": topic.settings} for topic in missing},
+        raise_errors=False,
+    )
+    for result in reply["topics"]:
+        error = for_code(result["error_code"])
+        if result["error_code"] and error is not TopicAlreadyExistsError:
+            raise Transient(
+                f"topic {result['name']} cannot be made: {error.__name__} {result.get('error_message') or ''}".rstrip()
+            )
+    client.wait_for_topics([prefix + topic.name for topic in missing], timeout_ms=30_000)
+
+
+def _uneven(counts: Mapping[str, int]) -> list[Finding]:
+    """Topics that must have as many partitions as usage or earnings and do not."""
+    leaders = {"payers": counts.get("usage"), "accounts": counts.get("earnings"), "one": 1}
+    return [
+        Finding(
+            topic.name,
+            f"has {counts[topic.name]} partitions, not {leaders[topic.per]}",
+            "the number cannot be mended; begin with another prefix",
+        )
+        for topic in TOPICS
+        if topic.name in counts and leaders[topic.per] not in (None, counts[topic.name])
+    ]
+
+
+def _settings(client: Any, names: list[str]) -> dict[str, dict[str, str]]:
+    """Settings in force, by physical topic name."""
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found = client.describe_configs(resources, config_filter="all").get("topic", {})
+    return {name: {key: str(entry["value"]) for key, entry in settings.items()} for name, settings in found.items()}
