@@ -74,15 +74,15 @@ class SeenIds:
         kept = [g for g in self._generations[:-1] if g.newest >= before_us]
         self._generations = [*kept, self._generations[-1]]
 
-    def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[type-arg]  # of two integer types
+    def arrays(self) -> dict[str, np.ndarray]:
         """Columns by name, oldest first, for a snapshot."""
-        out: dict[str, np.ndarray] = {}  # type: ignore[type-arg]
+        out: dict[str, np.ndarray] = {}
         for i, g in enumerate(self._generations):
             (high, low), n = g.table.keys(), len(g.table)
             out |= {f"{i}.high": high, f"{i}.low": low, f"{i}.content": g.content[:n], f"{i}.at": g.occurred_at[:n]}
         return out
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
         """The ids of a snapshot."""
         self._generations = []
         while f"{len(self._generations)}.high" in arrays:

@@ -61,7 +61,8 @@ class Deltas:
             product, meter = names[pair_code]
             text = "\x1f".join((product, meter, str(scale_value), splits.currencies.texts[currency_code]))
             table.append(self._series.add(text))
-        return np.array(table, dtype=np.int64)[back.reshape(-1)]
+        codes: Int64Array = np.array(table, dtype=np.int64)[back.reshape(-1)]
+        return codes
 
     def mark(self, mark: bytes) -> None:
         """Puts the source's mark into every partition, behind the deltas added so far."""

@@ -270,7 +270,8 @@ class Interner:
         encoded = array.dictionary_encode()
         unique = encoded.dictionary.to_pylist()
         table = np.fromiter((self.add(t) for t in unique), dtype=np.int32, count=len(unique))
-        return table[encoded.indices.to_numpy()]
+        codes: Int32Array = table[encoded.indices.to_numpy()]
+        return codes
 
     def text(self, codes: Int32Array | Int64Array) -> list[str]:
         """Texts of codes."""

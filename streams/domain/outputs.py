@@ -14,7 +14,7 @@ from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step
 from nanotally.streams.domain.settlement import statements
 from nanotally.streams.domain.state import PayersState
-from nanotally.streams.domain.tallies import Closed
+from nanotally.streams.domain.tallies_rows import Closed
 from nanotally.streams.domain.tariff import canonical_json
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.validation import describe

@@ -138,7 +138,7 @@ def price_run(
         numbers["resolved"][mine[charged]] = splits.resolve_uses(rule_of, uses, mine[charged])
         if rule_of.rule.scope != "event":
             _put_scopes(scopes, groups, key, charged, rated, uses.quantity[mine], end)
-    charged_rows = rows[out.numbers["refusal"][rows] == 0]
+    charged_rows: Int64Array = rows[out.numbers["refusal"][rows] == 0]
     amounts = out.numbers["amount"][charged_rows]
     divided = splits.divide(out.numbers["resolved"][charged_rows], amounts)
     out.numbers["base_before"][charged_rows] = divided.base_before

@@ -68,9 +68,11 @@ class Price:
     def numerators(self, quantity: Int64Array) -> Int64Array:
         """The same for a column; the caller has made sure that the greatest one fits."""
         if len(self.slope) == 1:
-            return quantity * self._slope[0]
+            flat: Int64Array = quantity * self._slope[0]
+            return flat
         piece = np.searchsorted(self._lower, quantity, side="right") - 1
-        return self._value[piece] + (quantity - self._lower[piece]) * self._slope[piece]
+        value: Int64Array = self._value[piece] + (quantity - self._lower[piece]) * self._slope[piece]
+        return value
 
 
 def rate(
@@ -121,9 +123,6 @@ def _rate_columns(price: Price, groups: Groups, before: ScopeRows, quantity: Int
     total_before = _shifted(total, groups, before.total)
     remainder_before = _shifted(remainder, groups, before.remainder)
     charged_before = _shifted(charged, groups, before.charged)
-    n = len(quantity)
-    back = groups.order
-    out = [np.empty(n, dtype=np.int64) for _ in range(8)]
     columns = (
         after - sorted_quantity,
         total_before,
@@ -133,10 +132,16 @@ def _rate_columns(price: Price, groups: Groups, before: ScopeRows, quantity: Int
         den,
         charged_before,
         charged - charged_before,
+        np.zeros_like(total),
     )
-    for target, column in zip(out, columns, strict=True):
-        target[back] = column
-    return Rated(*out, refusal=np.zeros(n, dtype=np.int64))
+    return Rated(*(_unsorted(column, groups) for column in columns))
+
+
+def _unsorted(column: Int64Array, groups: Groups) -> Int64Array:
+    """A column sorted by group, back in row order."""
+    out = np.empty_like(column)
+    out[groups.order] = column
+    return out
 
 
 def _shifted(column: Int64Array, groups: Groups, first: Int64Array) -> Int64Array:

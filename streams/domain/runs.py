@@ -116,7 +116,7 @@ class UsageRun:
         codes: Int32Array = table[encoded.indices.to_numpy()]
         return codes
 
-    def _window_ends(self, booked_at: Int64Array, in_ledger: np.ndarray) -> Int64Array:  # type: ignore[type-arg]
+    def _window_ends(self, booked_at: Int64Array, in_ledger: np.ndarray) -> Int64Array:
         """End of the finest window that each use is booked in; NO_END for uses that open none: int64[n]."""
         ends = np.full(len(booked_at), NO_END, dtype=np.int64)
         if self.state.book is not None:
@@ -143,9 +143,9 @@ class UsageRun:
         first: int,
         end: int,
         rule: Int64Array,
-        in_ledger: np.ndarray,  # type: ignore[type-arg]
+        in_ledger: np.ndarray,
         booked_at: Int64Array,
-        limits: list | None,  # type: ignore[type-arg]
+        limits: list | None,
         payer: Int32Array,
         priced: Priced,
     ) -> None:

@@ -40,9 +40,13 @@ class Scopes:
         if not known.any():
             zero = np.zeros(len(slots), dtype=np.int64)
             return ScopeRows(zero, zero, zero, np.full(len(slots), den, dtype=np.int64), zero)
-        rows = [np.where(known, self._columns[name][slots], 0) for name in ("quantity", "total", "remainder")]
-        dens = np.where(known, self._columns["den"][slots], den)
-        return ScopeRows(*rows, dens, np.where(known, self._columns["charged"][slots], 0))
+
+        def column(name: str, otherwise: int = 0) -> Int64Array:
+            return np.where(known, self._columns[name][slots], otherwise)
+
+        return ScopeRows(
+            column("quantity"), column("total"), column("remainder"), column("den", den), column("charged")
+        )
 
     def put(self, high: UInt64Array, low: UInt64Array, rows: ScopeRows, end: Int64Array) -> None:
         """Sets scopes to their newest state; end: microseconds UTC. Keys must be distinct."""
@@ -65,12 +69,12 @@ class Scopes:
             for name in _COLUMNS:
                 self._columns[name][: len(alive)] = self._columns[name][alive]
 
-    def arrays(self) -> dict[str, np.ndarray]:  # type: ignore[type-arg]  # of two integer types
+    def arrays(self) -> dict[str, np.ndarray]:
         """Keys and columns by name, for a snapshot."""
         high, low = self._table.keys()
         return {"high": high, "low": low} | {n: c[: len(self._table)] for n, c in self._columns.items()}
 
-    def load(self, arrays: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
         """The scopes of a snapshot."""
         self.__init__()  # type: ignore[misc]
         rows = ScopeRows(*(arrays[name] for name in _COLUMNS[:-1]))

@@ -174,8 +174,8 @@ class PayersState:
         meta = {
             name: getattr(self, name)
             for name in (
-                "watermark_us", "closed_to_us", "forgotten_us", "cursor", "next_offset", "records", "counts", "book_number",
-                "book_hash", "late_versions",
+                "watermark_us", "closed_to_us", "forgotten_us", "cursor", "next_offset", "records", "counts",
+                "book_number", "book_hash", "late_versions",
             )
         } | {"sums": {name: str(value) for name, value in self.sums.items()}}  # fmt: skip
         parts = {
@@ -210,14 +210,14 @@ class PayersState:
             self.tallies.restore({n[len(prefix) :]: blob for n, blob in parts.items() if n.startswith(prefix)})
 
 
-def pack(arrays: Mapping[str, np.ndarray]) -> bytes:  # type: ignore[type-arg]
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Arrays by name as one blob."""
     out = io.BytesIO()
     np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
 
-def unpack(blob: bytes) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def unpack(blob: bytes) -> dict[str, np.ndarray]:
     """Arrays by name from a blob."""
     with np.load(io.BytesIO(blob), allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
