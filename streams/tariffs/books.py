@@ -5,21 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import lcm
 
 from nanotally.schemas import codec
 from nanotally.schemas.datum import InvalidDatum
-from nanotally.streams.domain.tariff import (
-    DENOMINATOR_MAX,
-    SEMANTICS_VERSION,
-    RuleBook,
-    Settings,
-    TariffVersion,
-    canonical_json,
-    from_document,
-)
+from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion, canonical_json, from_document
 from nanotally.streams.errors import BrokenInvariant, InvalidInput
-from nanotally.streams.tariffs import figures
+from nanotally.streams.tariffs.book_checks import (
+    changed,
+    changed_settings,
+    claims,
+    name_of,
+    never_in_force,
+    other_content,
+    too_soon,
+)
 
 Sources = Mapping[tuple[str, int], str]  # (tariff, version) -> the file as its owner wrote it
 
@@ -49,154 +48,30 @@ def next_book(
 
     Raises BookErrors with every reason why the book may not be published."""
     problems: list[str] = []
-    known = {(t.tariff, t.version): t for book in (*history, *_only(current)) for t in book.tariffs}
+    books = (*history, current) if current is not None else tuple(history)
+    known = {(t.tariff, t.version): t for book in books for t in book.tariffs}
     fresh: dict[tuple[str, int], TariffVersion] = {}
     for v in versions:
-        key = (v.tariff, v.version)
-        before = fresh.get(key) or known.get(key)
-        if before is not None and before.content_hash != v.content_hash:
-            problems.append(
-                f"{_name(v)} was published with other content ({before.content_hash[:16]}, now "
-                f"{v.content_hash[:16]}); a version never changes: give the new one version {_free(v, known)}"
-            )
-        elif before is None:
-            fresh[key] = v
-    if current is not None and lead_us is not None:
-        problems += _too_soon(fresh.values(), now_us, lead_us)
-    problems += _never_in_force(fresh.values(), known)
-    held = {(t.tariff, t.version): t for book in _only(current) for t in book.tariffs}
-    mine = {(v.tariff, v.version): v for v in versions}
-    tariffs = tuple(t for _, t in sorted({**held, **mine}.items()))
+        before = fresh.get((v.tariff, v.version)) or known.get((v.tariff, v.version))
+        if before is None:
+            fresh[v.tariff, v.version] = v
+        elif before.content_hash != v.content_hash:
+            problems.append(other_content(v, before, {**known, **fresh}))
+    if books and lead_us is not None:
+        problems += too_soon(fresh.values(), now_us, lead_us)
+    problems += never_in_force(fresh.values(), {**known, **fresh})
+    held = current.tariffs if current is not None else ()
+    tariffs = {(t.tariff, t.version): t for t in (*held, *versions)}
     if not tariffs:
-        problems.append("there is no tariff: a rule book holds one at least")
-    problems += _claims(tariffs)
-    problems += _changed({**known, **fresh}.values())
-    chosen = settings or (current.settings if current else Settings())
-    problems += _settings(chosen, [book.settings for book in (*history, *_only(current))])
+        problems.append("there is no tariff: a rule book holds one at least; name a tariff file")
+    problems += claims(list(tariffs.values()))
+    problems += changed({**known, **fresh}.values())
+    chosen = settings or (current.settings if current is not None else Settings())
+    problems += changed_settings(chosen, [book.settings for book in books])
     if problems:
         raise BookErrors(dict.fromkeys(problems))
-    book = RuleBook(-1, chosen, tariffs)
+    book = RuleBook(-1, chosen, tuple(t for _, t in sorted(tariffs.items())))
     return current if current is not None and current.book_hash == book.book_hash else book
-
-
-def _only(book: RuleBook | None) -> tuple[RuleBook, ...]:
-    return () if book is None else (book,)
-
-
-def _name(v: TariffVersion) -> str:
-    return f"{v.tariff} version {v.version}"
-
-
-def _free(v: TariffVersion, known: Mapping[tuple[str, int], TariffVersion]) -> int:
-    return max(version for tariff, version in known if tariff == v.tariff) + 1 if known else v.version + 1
-
-
-def _too_soon(fresh: Iterable[TariffVersion], now_us: int, lead_us: int) -> Iterable[str]:
-    for v in fresh:
-        if v.effective_from_us < now_us + lead_us:
-            soonest = -(-(now_us + lead_us) // 10**6) * 10**6
-            yield (
-                f"{_name(v)} would be in force from {figures.iso(v.effective_from_us)}, sooner than now and the lead "
-                f"allow; set effective_from to {figures.iso(soonest)} or later, or publish it backdated: it then "
-                "rates what arrives after its activation, and no charge that was made"
-            )
-
-
-def _never_in_force(fresh: Iterable[TariffVersion], known: Mapping[tuple[str, int], TariffVersion]) -> Iterable[str]:
-    for v in fresh:
-        over = [
-            k
-            for k in known.values()
-            if k.tariff == v.tariff and k.version > v.version and k.effective_from_us == v.effective_from_us
-        ]
-        if over:
-            yield (
-                f"{_name(v)} would never be in force: version {over[0].version} comes into force at the same instant; "
-                f"give it version {_free(v, known)}, or another effective_from"
-            )
-
-
-def _claims(tariffs: Sequence[TariffVersion]) -> Iterable[str]:
-    """A product belongs to one tariff, over all versions, and one tariff at most takes what none claims."""
-    claims: dict[str, str] = {}
-    for t in tariffs:
-        for product in t.products:
-            first = claims.setdefault(product, t.tariff)
-            if first != t.tariff:
-                yield (
-                    f"product {product!r} is claimed by tariff {first} and by tariff {t.tariff}; a product belongs to "
-                    "one tariff for good: take it out of `products` of the other"
-                )
-    open_to_all = list(dict.fromkeys(t.tariff for t in tariffs if not t.products))
-    if len(open_to_all) > 1:
-        yield (
-            f"tariffs {figures.listing(open_to_all)} name no products, so each would take all that no other claims; "
-            "list `products` in all but one of them"
-        )
-
-
-@dataclass
-class _Fixed:
-    """What a later version of a tariff may not change, with the version that set it."""
-
-    value: object
-    version: int
-
-
-def _changed(versions: Iterable[TariffVersion]) -> Iterable[str]:
-    """What differs between versions of one tariff and may not: state is kept and money summed across versions."""
-    fixed: dict[tuple[str, str, str], _Fixed] = {}
-    denominators: dict[tuple[str, str], int] = {}
-    for v in sorted(versions, key=lambda v: (v.tariff, v.version)):
-        facts: list[tuple[str, str, object, str]] = [("currency", "", v.currency, f"the currency is {v.currency}")]
-        for m in v.meters:
-            facts.append(("meter", m.name, (m.unit, m.scale), f"meter {m.name!r} counts {m.unit} at scale {m.scale}"))
-        facts += [("rule", r.name, r.meter, f"rule {r.name!r} is for meter {r.meter!r}") for r in v.rules]
-        for kind, name, value, words in facts:
-            first = fixed.setdefault((v.tariff, kind, name), _Fixed(value, v.version))
-            if first.value != value:
-                yield f"{_name(v)}: {words}, in version {first.version} {_was(first.value)}; {_REMEDIES[kind]}"
-        for r in v.rules:
-            common = lcm(denominators.get((v.tariff, r.name), 1), r.denominator)
-            if common > DENOMINATOR_MAX:
-                yield (
-                    f"{_name(v)}: rule {r.name!r} has prices that share no fraction of a nano down to 1/2^62 with "
-                    "those of earlier versions, so remainders could not be carried on; write prices with fewer "
-                    "digits, or give the rule another name"
-                )
-            else:
-                denominators[v.tariff, r.name] = common
-
-
-_REMEDIES = {
-    "currency": "a tariff's currency never changes: publish another tariff for the other currency",
-    "meter": "a meter never changes: give the other one another name",
-    "rule": "what a rule has counted is kept under its name: give the rule of the other meter another name",
-}
-
-
-def _was(value: object) -> str:
-    return f"{value[0]} at scale {value[1]}" if isinstance(value, tuple) else repr(value)
-
-
-def _settings(chosen: Settings, before: Sequence[Settings]) -> Iterable[str]:
-    if chosen.semantics > SEMANTICS_VERSION:
-        yield (
-            f"the rule book in force asks for semantics {chosen.semantics}, this nanotally knows {SEMANTICS_VERSION}; "
-            "publish with the newer one"
-        )
-    if not before:
-        return
-    for name, first, now in (
-        ("zone", before[0].zone, chosen.zone),
-        ("windows", ", ".join(before[0].windows), ", ".join(chosen.windows)),
-        ("settlement", before[0].settlement, chosen.settlement),
-    ):
-        if first != now:
-            yield (
-                f"settings: {name} is {now} where the first book has {first}; it is fixed for the life of an "
-                f"installation, since closed windows would not add up: write {name}: {first}"
-            )
 
 
 def book_record(book: RuleBook, published_at_us: int, note: str, sources: Sources) -> bytes:
@@ -248,7 +123,7 @@ def published_book(value: bytes | None, number: int) -> PublishedBook:
     for version, told in zip(versions, record["tariffs"], strict=True):
         if version.content_hash != told["content_hash"]:
             raise BrokenInvariant(
-                f"rule book {number} has {_name(version)} with hash {version.content_hash[:16]}, and says it is "
+                f"rule book {number} has {name_of(version)} with hash {version.content_hash[:16]}, and says it is "
                 f"{told['content_hash'][:16]}: it was damaged, or written by another version of nanotally"
             )
     book = RuleBook(number, settings, versions)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from zoneinfo import ZoneInfo
 
 from nanotally.streams.domain.tariff import NANOS_PER_UNIT, Meter
 
@@ -79,10 +78,10 @@ def price(nanos_per_unscaled: Fraction, meter: Meter, currency: str) -> str:
     return f"{number(each * count)} {currency} per {unit}"
 
 
-def instant(us: int, zone: str = "UTC") -> str:
+def instant(us: int) -> str:
     """'2026-12-01 00:00:00 UTC', with the fraction of a second where there is one."""
-    at = (_EPOCH + timedelta(microseconds=us)).astimezone(ZoneInfo(zone))
-    return f"{at.replace(tzinfo=None).isoformat(sep=' ')} {zone}"
+    at = (_EPOCH + timedelta(microseconds=us)).replace(tzinfo=None)
+    return f"{at.isoformat(sep=' ')} UTC"
 
 
 def iso(us: int) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
-from functools import cache
-from zoneinfo import available_timezones
 
 from nanotally.streams.domain.tariff import NANOS_PER_UNIT, Meter
+from nanotally.streams.domain.windows import zone_names
 from nanotally.streams.tariffs import figures
-from nanotally.streams.tariffs.findings import Unreadable, choose
+from nanotally.streams.tariffs.findings import Unreadable, nearest
 
 # The bounds keep a slip such as 1e999999 from filling the memory.
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,40})?(e[+-]?[0-9]{1,2})?", re.IGNORECASE)
@@ -152,20 +151,11 @@ def instant_us(text: str) -> int:
 
 def zone(text: str) -> str:
     """The name of an IANA time zone."""
-    if text not in _zones():
-        raise Unreadable(f"{text!r} is no time zone", choose_zone(text))
-    return text
-
-
-def choose_zone(text: str) -> str:
-    """A remedy for an unknown zone, without listing all six hundred."""
-    words = choose(text, _zones())
-    return words if words.startswith("did") else "write an IANA name, as in UTC or Europe/Berlin"
-
-
-@cache
-def _zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    if text in zone_names():
+        return text
+    near = nearest(text, zone_names())
+    remedy = f"did you mean {near!r}?" if near else "write an IANA name, as in UTC or Europe/Berlin"
+    raise Unreadable(f"{text!r} is no time zone", remedy)
 
 
 def currency(text: str) -> str:
