@@ -1,0 +1,145 @@
+"""The publisher's connections to Kafka: an idempotent producer for single uses, readers for rule books and receipts."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import Any, Protocol
+
+from kafka import KafkaProducer
+from kafka.errors import KafkaError
+
+from nanotally.streams.domain.tariff import RuleBook
+from nanotally.streams.errors import NotFound, Transient
+from nanotally.streams.publisher_ledger import TopicReader, kafka_errors, run
+from nanotally.streams.publisher_receipts import Found, find
+from nanotally.streams.tariffs.publishing import read_books
+
+LINGER_MS = 5
+IN_FLIGHT_MAX = 20_000  # uses that wait for the broker's answer before `send` waits for the oldest
+
+
+class DeliveryFailed(Transient):
+    """Uses that did not arrive; `event_ids` are theirs. To publish them again under the same ids charges once."""
+
+    def __init__(self, event_ids: tuple[str, ...], cause: BaseException) -> None:
+        some = ", ".join(event_ids[:3]) + (", …" if len(event_ids) > 3 else "")
+        super().__init__(
+            f"{len(event_ids):,} uses were not delivered ({some}): {cause or type(cause).__name__}; "
+            "publish them again under the same event_id: a repeat is never charged twice"
+        )
+        self.event_ids = event_ids
+
+
+class Delivery(Protocol):
+    """A record on its way."""
+
+    def wait(self, timeout_s: float) -> tuple[int, int]:
+        """Partition and offset once the broker has it. Raises Transient where it has not in time."""
+        ...
+
+
+class Broker(Protocol):
+    """What the publisher needs of Kafka; handed in, so that tests have one in memory."""
+
+    def newest_book(self) -> RuleBook | None:
+        """The newest rule book; None where none was published."""
+        ...
+
+    def send(self, key: bytes, value: bytes, event_id: str) -> Delivery:
+        """Puts a record on its way to topic `usage`."""
+        ...
+
+    def flush(self, timeout_s: float) -> None:
+        """Waits until all that was sent has arrived. Raises DeliveryFailed, Transient where time is up."""
+        ...
+
+    def find(self, partition: int, offset: int, wait_s: float) -> Found | None:
+        """What became of a usage record; None where it was not rated within the wait."""
+        ...
+
+    def close(self) -> None:
+        """Ends all connections, without waiting for what is on its way."""
+        ...
+
+
+class KafkaBroker:
+    """Broker over a real Kafka. Connects at once. Raises Transient where Kafka cannot be reached."""
+
+    def __init__(self, bootstrap: str, prefix: str, delivery_timeout_s: float) -> None:
+        self._bootstrap, self._prefix = bootstrap, prefix
+        self._timeout_s = delivery_timeout_s
+        self._in_flight: deque[Any] = deque()
+        self._failed: list[tuple[str, BaseException]] = []
+        with kafka_errors(bootstrap):
+            self._producer = KafkaProducer(
+                bootstrap_servers=bootstrap.split(","),
+                enable_idempotence=True,
+                acks="all",
+                compression_type="lz4",
+                linger_ms=LINGER_MS,
+                batch_size=64 << 10,
+                delivery_timeout_ms=int(delivery_timeout_s * 1000),
+                max_block_ms=10_000,
+                bootstrap_timeout_ms=10_000,
+                allow_auto_create_topics=False,
+            )
+
+    def newest_book(self) -> RuleBook | None:
+        books = read_books(self._bootstrap, self._prefix)
+        return books[-1] if books else None
+
+    def send(self, key: bytes, value: bytes, event_id: str) -> Delivery:
+        with kafka_errors(self._bootstrap):
+            future = self._producer.send(self._prefix + "usage", key=key, value=value)
+        future.add_errback(partial(self._note_failure, event_id))
+        self._in_flight.append(future)
+        if len(self._in_flight) > IN_FLIGHT_MAX:
+            oldest = self._in_flight.popleft()
+            if not oldest.is_done:
+                _KafkaDelivery(oldest, self._bootstrap).wait(self._timeout_s)
+        return _KafkaDelivery(future, self._bootstrap)
+
+    def _note_failure(self, event_id: str, error: BaseException) -> None:
+        self._failed.append((event_id, error))
+
+    def flush(self, timeout_s: float) -> None:
+        with kafka_errors(self._bootstrap):
+            self._producer.flush(timeout=timeout_s)
+        self._in_flight.clear()
+        if self._failed:
+            failed, self._failed = self._failed, []
+            raise DeliveryFailed(tuple(event_id for event_id, _ in failed), failed[0][1])
+
+    def find(self, partition: int, offset: int, wait_s: float) -> Found | None:
+        async def work() -> Found | None:
+            async with TopicReader(self._bootstrap, self._prefix) as reader:
+                charges, rejects = reader.log("charges", partition), reader.log("rejects", partition)
+                return await find(charges, rejects, offset, time.monotonic, wait_s)
+
+        return run(work())
+
+    def close(self) -> None:
+        self._producer.close(timeout=0)
+
+
+class _KafkaDelivery:
+    def __init__(self, future: Any, bootstrap: str) -> None:
+        self._future, self._bootstrap = future, bootstrap
+
+    def wait(self, timeout_s: float) -> tuple[int, int]:
+        try:
+            metadata = self._future.get(timeout=timeout_s)
+        except KafkaError as e:
+            said = str(e) or type(e).__name__
+            raise Transient(f"Kafka at {self._bootstrap} has not taken the use: {said}") from e
+        return metadata.partition, metadata.offset
+
+
+def no_book(prefix: str) -> NotFound:
+    """What to say where there is no rule book yet."""
+    return NotFound(
+        f"topic {prefix}books holds no rule book yet, so no meter is known; publish a tariff first: "
+        "nanotally tariff publish FILE"
+    )
