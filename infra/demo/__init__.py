@@ -1,0 +1,1 @@
+"""The demo: two real data sets through the whole pipeline."""
