@@ -112,7 +112,7 @@ def load(text: str) -> Schema:
         fingerprint=digest,
         header=MARKER + digest,
         shape=shape,
-        parsed=fastavro.parse_schema(_without_logical_types(document)),
+        parsed=fastavro.parse_schema(without_logical_types(document)),
         arrow=avro_to_arrow_schema(canonical),
         columnar_text=json.dumps({**body, "fields": HEADER_FIELDS + body["fields"]}),
         body_text=canonical,
@@ -140,9 +140,10 @@ def _by_header() -> Mapping[bytes, Schema]:
     return {version.header: version for name in names() for version in writers(name)}
 
 
-def _without_logical_types(avro: Any) -> Any:
+def without_logical_types(avro: Any) -> Any:
+    """A schema's JSON for libraries that would turn times into datetimes, which end with the year 9999."""
     if isinstance(avro, list):
-        return [_without_logical_types(part) for part in avro]
+        return [without_logical_types(part) for part in avro]
     if isinstance(avro, dict):
-        return {key: _without_logical_types(value) for key, value in avro.items() if key != "logicalType"}
+        return {key: without_logical_types(value) for key, value in avro.items() if key != "logicalType"}
     return avro

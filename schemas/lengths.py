@@ -44,7 +44,7 @@ def shortest_length(shape: Shape, array: pa.Array, wide: bool = True) -> int:
             return branches + _varints(_integers(array, np.int64), None if wide else SUSPECT_LONG)
         case "string" | "bytes":
             offsets = _offsets(array)
-            return branches + int(offsets[-1] - offsets[0]) + _varints(np.diff(offsets))
+            return branches + int(offsets[-1] - offsets[0]) + _varints(offsets[1:] - offsets[:-1])
         case "record":
             columns = array.flatten() if array.offset else map(array.field, range(array.type.num_fields))
             parts = zip(shape.fields, columns, strict=True)
@@ -61,7 +61,7 @@ def shortest_length(shape: Shape, array: pa.Array, wide: bool = True) -> int:
 def _blocks(shape: Shape, array: pa.Array, wide: bool) -> int:
     """An array or map that is not empty is one block: a count, its items; and all end with a zero byte."""
     offsets = _offsets(array)
-    counts = np.diff(offsets)
+    counts = offsets[1:] - offsets[:-1]
     size = len(array) + _varints(counts) - int(np.count_nonzero(counts == 0))
     first, length = int(offsets[0]), int(offsets[-1] - offsets[0])
     if shape.kind == "map":

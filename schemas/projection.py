@@ -33,7 +33,7 @@ def _fields(
                 f"field {field.name!r} of {wanted.full_name} is not in the older version and has no default"
             )
         else:
-            found.append(pa.repeat(pa.scalar(_value(field.default), arrow_type), length))
+            found.append(pa.repeat(pa.scalar(_value(field.default, arrow_type), arrow_type), length))
     return found
 
 
@@ -62,6 +62,10 @@ def _column(array: pa.Array, written: Shape, wanted: Shape, arrow_type: pa.DataT
     return array.cast(arrow_type)
 
 
-def _value(default: Any) -> Any:
-    """A default of a schema as pyarrow takes it: a map is a list of pairs."""
-    return list(default.items()) if isinstance(default, dict) else default
+def _value(default: Any, arrow_type: pa.DataType) -> Any:
+    """A default of a schema as pyarrow takes it: a map is a list of pairs; bytes stand in JSON as code points."""
+    if pa.types.is_map(arrow_type) and default is not None:
+        return list(default.items())
+    if pa.types.is_binary(arrow_type) and default is not None:
+        return default.encode("latin-1")
+    return default
