@@ -27,6 +27,7 @@ _LINE = re.compile(
 )
 # Not pages but what pages are made of, downloads and feeds.
 _ASSET = re.compile(
+    r"(?:^|/)robots\.txt$|"
     r"\.(?:png|jpe?g|gif|ico|svg|css|js|woff2?|ttf|eot|swf|mp3|mp4|pdf|zip|t?gz|bz2|rpm|deb|jar|xml|xsl|rss|atom)$",
     re.IGNORECASE,
 )

@@ -20,7 +20,7 @@ class Deltas:
 
     def __init__(self, source: int, partitions: int, accounts: Interner) -> None:
         self.source, self.partitions, self.accounts = source, partitions, accounts
-        self._series = Interner()
+        self._series: dict[tuple[str, str, int, str], int] = {}
         self._keys: list[list[bytes | None]] = [[] for _ in range(partitions)]
         self._values: list[list[bytes]] = [[] for _ in range(partitions)]
         self._columns: list[tuple[Int64Array, ...]] = []  # account, series, minute, count, quantity, nanos
@@ -59,8 +59,8 @@ class Deltas:
             rest, currency_code = divmod(value, max(1, len(splits.currencies)))
             pair_code, scale_value = divmod(rest, 64)
             product, meter = names[pair_code]
-            text = "\x1f".join((product, meter, str(scale_value), splits.currencies.texts[currency_code]))
-            table.append(self._series.add(text))
+            key = (product, meter, scale_value, splits.currencies.texts[currency_code])
+            table.append(self._series.setdefault(key, len(self._series)))
         codes: Int64Array = np.array(table, dtype=np.int64)[back.reshape(-1)]
         return codes
 
@@ -90,15 +90,15 @@ class Deltas:
         names = [self.accounts.texts[code] for code in present.tolist()]
         place = np.searchsorted(present, account)
         parts = pa.array(names, pa.string())
-        split_series = [text.split("\x1f") for text in self._series.texts]
+        product, meter, scale, currency = (list(column) for column in zip(*self._series, strict=True))
         batch = pa.RecordBatch.from_arrays(
             [
                 pa.repeat(pa.scalar(self.source, pa.int32()), len(account)),
                 parts.take(pa.array(place)),
                 pa.array(minute),
-                *(pa.array([s[i] for s in split_series], pa.string()).take(pa.array(series)) for i in (0, 1)),
-                pa.array([int(s[2]) for s in split_series], pa.int32()).take(pa.array(series)),
-                pa.array([s[3] for s in split_series], pa.string()).take(pa.array(series)),
+                *(pa.array(texts, pa.string()).take(pa.array(series)) for texts in (product, meter)),
+                pa.array(scale, pa.int32()).take(pa.array(series)),
+                pa.array(currency, pa.string()).take(pa.array(series)),
                 pa.array(count),
                 pa.array(quantity),
                 pa.array(nanos),

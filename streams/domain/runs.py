@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,7 +123,8 @@ class UsageRun:
         if self.state.book is not None:
             settings = self.state.settings
             mine = booked_at[in_ledger]
-            ends[in_ledger] = calendar_of(settings.zone).ends(settings.windows[0], mine)
+            calendar, size = calendar_of(settings.zone), settings.windows[0]
+            ends[in_ledger] = calendar.ends(size, calendar.starts(size, mine))
         return ends
 
     def _next_closing(self, row: int, ends: Int64Array, watermark: Int64Array) -> int:
@@ -145,7 +147,7 @@ class UsageRun:
         rule: Int64Array,
         in_ledger: np.ndarray,
         booked_at: Int64Array,
-        limits: list | None,
+        limits: list[Fraction | None] | None,
         payer: Int32Array,
         priced: Priced,
     ) -> None:

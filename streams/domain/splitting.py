@@ -7,6 +7,7 @@ by less than the number of parties)."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,10 +16,10 @@ from math import lcm
 import numpy as np
 import pyarrow as pa
 
-from nanotally.streams.domain.keys import Groups, Hash, Interner, group_codes, hash_text
+from nanotally.streams.domain.keys import Groups, Interner, group_codes
 from nanotally.streams.domain.matching import NumberedRule
 from nanotally.streams.domain.records import Int64Array, UInt64Array
-from nanotally.streams.domain.tariff import Split
+from nanotally.streams.domain.tariff import Split, canonical_json
 from nanotally.streams.domain.uses import Uses
 
 PLATFORM = "platform"
@@ -63,9 +64,25 @@ def fields_of(split: Split) -> tuple[str, ...]:
     return tuple(dict.fromkeys(fields))
 
 
-def split_key(currency: str, parties: Parties) -> Hash:
-    """Key of a resolved split, as the ledger has it: arrays of one element."""
-    return hash_text("\x1f".join([currency, *(f"{account}\x1e{fraction}" for account, fraction in parties)]))
+def split_key(currency: str, parties: Parties) -> tuple[int, int]:
+    """Key of a resolved split, as the ledger has it: two unsigned 64-bit words of a BLAKE2b digest."""
+    text = canonical_json([currency, *([account, str(fraction)] for account, fraction in parties)])
+    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
+
+
+def _distinct(columns: list[pa.Array]) -> tuple[Int64Array, list[tuple[str | None, ...]]]:
+    """Distinct rows of string columns, null a value of its own: code of each row int64[n], and the rows by code."""
+    encoded = [column.dictionary_encode(null_encoding="encode") for column in columns]
+    if len(columns) == 1:
+        codes: Int64Array = encoded[0].indices.to_numpy().astype(np.int64)
+        return codes, [(value,) for value in encoded[0].dictionary.to_pylist()]
+    combined = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in encoded:
+        combined = combined * len(column.dictionary) + column.indices.to_numpy()
+    groups = group_codes(combined)
+    first = pa.array(groups.first)
+    return groups.codes, list(zip(*(column.take(first).to_pylist() for column in columns), strict=True))
 
 
 @dataclass
@@ -84,7 +101,7 @@ class Splits:
     def __init__(self, accounts: Interner) -> None:
         self.accounts = accounts
         self._numbers: dict[tuple[str, Parties], int] = {}
-        self._by_rule: dict[tuple[object, ...], int] = {}
+        self._by_rule: dict[NumberedRule, dict[tuple[str | None, ...], int]] = {}
         self._by_key: dict[tuple[int, int], int] = {}
         self.parties: list[Parties] = []
         self.key_high: UInt64Array = np.zeros(0, dtype=np.uint64)
@@ -94,9 +111,9 @@ class Splits:
         self.count: Int64Array = np.zeros(0, dtype=np.int64)  # number of parties
         self.currency: Int64Array = np.zeros(0, dtype=np.int64)  # code of the currency
         self.currencies = Interner()
-        self.account: Int64Array = np.zeros((0, 0), dtype=np.int64)  # [resolved, party]: code of the account
-        self.num: Int64Array = np.zeros((0, 0), dtype=np.int64)
-        self.den: Int64Array = np.zeros((0, 0), dtype=np.int64)
+        self.account: Int64Array = np.zeros((0, 1), dtype=np.int64)  # [resolved, party]: code of the account
+        self.num: Int64Array = np.zeros((0, 1), dtype=np.int64)
+        self.den: Int64Array = np.ones((0, 1), dtype=np.int64)
         self._waiting: dict[tuple[int, int], int] = {}  # bases of keys that no charge has named again yet
 
     def number(self, currency: str, parties: Parties) -> int:
@@ -106,14 +123,13 @@ class Splits:
             return found
         number = self._numbers[currency, parties] = len(self.parties)
         self.parties.append(parties)
-        high, low = split_key(currency, parties)
-        key = int(high[0]), int(low[0])
+        key = split_key(currency, parties)
         self._by_key[key] = number
         if number >= len(self.base):
             self._grow(max(64, 2 * number), max(len(parties), self.account.shape[1]))
         if len(parties) > self.account.shape[1]:
             self._grow(len(self.base), len(parties))
-        self.key_high[number], self.key_low[number] = high[0], low[0]
+        self.key_high[number], self.key_low[number] = key
         self.base[number] = self._waiting.pop(key, 0)
         self.period[number] = lcm(*(f.denominator for _, f in parties))
         self.count[number] = len(parties)
@@ -139,26 +155,18 @@ class Splits:
         currency, fields = numbered.version.currency, fields_of(split)
         if not fields:
             return np.full(len(rows), self.number(currency, resolve(split, {})), dtype=np.int64)
-        # Rows are looked up by their distinct values only; null is code -1.
-        code = np.zeros(len(rows), dtype=np.int64)
-        columns = []
-        for field in fields:
-            encoded = uses.text(field).take(pa.array(rows)).dictionary_encode()
-            codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            columns.append((codes, [*encoded.dictionary.to_pylist(), None]))
-            code = code * (len(encoded.dictionary) + 1) + codes + 1
-        groups = group_codes(code)
-        numbers = np.empty(len(groups), dtype=np.int64)
-        first = groups.first.tolist()
-        for place, row in enumerate(first):
-            texts = tuple(values[codes[row]] for codes, values in columns)
-            memo = (numbered, *texts)
-            number = self._by_rule.get(memo)
+        memo = self._by_rule.setdefault(numbered, {})
+        every = len(rows) == len(uses)
+        columns = [uses.text(f) if every else uses.text(f).take(pa.array(rows)) for f in fields]
+        codes, distinct = _distinct(columns)
+        numbers = np.empty(len(distinct), dtype=np.int64)
+        for place, values in enumerate(distinct):
+            number = memo.get(values)
             if number is None:
-                number = self.number(currency, resolve(split, dict(zip(fields, texts, strict=True))))
-                self._by_rule[memo] = number
+                number = self.number(currency, resolve(split, dict(zip(fields, values, strict=True))))
+                memo[values] = number
             numbers[place] = number
-        return numbers[groups.codes]
+        return numbers[codes]
 
     def divide(self, resolved: Int64Array, paid: Int64Array) -> Divided:
         """Divides n amounts (nanos, below 2^62) in row order, and moves the bases."""

@@ -1,0 +1,1 @@
+"""Speed, measured: `make bench`. Nothing here is asserted; figures depend on the machine."""
