@@ -6,13 +6,14 @@ all state and every row key hang on that.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
-from kafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from nanotally.streams.errors import InvalidInput, Transient
 
@@ -21,6 +22,7 @@ ACCOUNT_PARTITIONS = 2
 KEPT = -1  # retention without limit
 DAY_MS = 86_400_000
 MIB = 1 << 20
+GONE_WITHIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -128,26 +130,34 @@ def check_topics(bootstrap: str, prefix: str = "") -> list[Finding]:
     Raises Transient when Kafka cannot be asked."""
     with admin_client(bootstrap) as client:
         counts = _counts(client, prefix)
-        findings = [
-            Finding(topic.name, "is missing", "make it with `make up`") for topic in TOPICS if topic.name not in counts
-        ]
-        findings += _uneven(counts)
-        settings = _settings(client, [prefix + name for name in counts])
-        for topic in TOPICS:
-            seen = settings.get(prefix + topic.name, {})
-            for name, right in topic.settings.items():
-                if topic.name in counts and seen.get(name) != right:
-                    command = f"kafka-configs --alter --topic {prefix}{topic.name} --add-config {name}={right}"
-                    findings.append(Finding(topic.name, f"{name} is {seen.get(name)}, not {right}", f"mend: {command}"))
+        settings = _settings(client, prefix, list(counts))
+    findings = [
+        Finding(topic.name, "is missing", "make it with `make up`") for topic in TOPICS if topic.name not in settings
+    ]
+    findings += _uneven(counts)
+    for topic in TOPICS:
+        seen = settings.get(topic.name, topic.settings)
+        for name, right in topic.settings.items():
+            if seen.get(name) != right:
+                command = f"kafka-configs --alter --topic {prefix}{topic.name} --add-config {name}={right}"
+                findings.append(Finding(topic.name, f"{name} is {seen.get(name)}, not {right}", f"mend: {command}"))
     return findings
 
 
 def delete_topics(bootstrap: str, prefix: str) -> list[str]:
-    """Delete our topics with that prefix, and nothing else; returns their logical names. Raises Transient."""
+    """Delete our topics with that prefix, and nothing else; returns their logical names, once they are gone.
+
+    Raises Transient when Kafka cannot be asked or refuses."""
     with admin_client(bootstrap) as client:
         there = list(_counts(client, prefix))
         if there:
-            client.delete_topics([prefix + name for name in there])
+            reply = client.delete_topics([prefix + name for name in there], raise_errors=False)
+            _refuse_errors(reply["topics"], "deleted", UnknownTopicOrPartitionError)
+        deadline = time.monotonic() + GONE_WITHIN_S
+        while _counts(client, prefix):  # a broker forgets a moment after the controller has
+            if time.monotonic() > deadline:
+                raise Transient(f"topics {prefix}* are still there {GONE_WITHIN_S:.0f} s after their deletion")
+            time.sleep(0.05)
     return there
 
 
@@ -163,13 +173,17 @@ def _create(client: Any, prefix: str, missing: list[Topic], wanted: Mapping[str,
         {prefix + topic.name: {"num_partitions": wanted[topic.per], "configs": topic.settings} for topic in missing},
         raise_errors=False,
     )
-    for result in reply["topics"]:
-        error = for_code(result["error_code"])
-        if result["error_code"] and error is not TopicAlreadyExistsError:
-            raise Transient(
-                f"topic {result['name']} cannot be made: {error.__name__} {result.get('error_message') or ''}".rstrip()
-            )
+    _refuse_errors(reply["topics"], "made", TopicAlreadyExistsError)
     client.wait_for_topics([prefix + topic.name for topic in missing], timeout_ms=30_000)
+
+
+def _refuse_errors(results: list[dict[str, Any]], done: str, welcome: type[KafkaError]) -> None:
+    """Raises Transient with the first error that is not the welcome one."""
+    for result in results:
+        error = for_code(result["error_code"])
+        if result["error_code"] and error is not welcome:
+            said = f"{error.__name__} {result.get('error_message') or ''}".rstrip()
+            raise Transient(f"topic {result['name']} cannot be {done}: {said}")
 
 
 def _uneven(counts: Mapping[str, int]) -> list[Finding]:
@@ -186,10 +200,14 @@ def _uneven(counts: Mapping[str, int]) -> list[Finding]:
     ]
 
 
-def _settings(client: Any, names: list[str]) -> dict[str, dict[str, str]]:
-    """Settings in force, by physical topic name."""
+def _settings(client: Any, prefix: str, names: list[str]) -> dict[str, dict[str, str]]:
+    """Settings in force by logical name; one that has just been deleted is left out."""
     if not names:
         return {}
-    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    resources = [ConfigResource(ConfigResourceType.TOPIC, prefix + name) for name in names]
     found = client.describe_configs(resources, config_filter="all").get("topic", {})
-    return {name: {key: str(entry["value"]) for key, entry in settings.items()} for name, settings in found.items()}
+    return {
+        name: {key: str(entry["value"]) for key, entry in found[prefix + name].items()}
+        for name in names
+        if found.get(prefix + name)
+    }

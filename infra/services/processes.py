@@ -25,6 +25,9 @@ START_TIME_TOLERANCE_S = 2.0
 STEP_S = 0.05
 LOG_BYTES_MAX = 50_000_000
 
+# Supervisors that this very process has started: it must take their exit codes.
+_children: dict[int, subprocess.Popen[bytes]] = {}
+
 
 @dataclass(frozen=True)
 class Service:
@@ -96,7 +99,7 @@ def start(folder: Folder, service: Service) -> State:
     make(folder.run_file(service.name).parent)
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.1"))
-    folder.run_file(service.name).unlink(missing_ok=True)
+    stop(folder, service.name)  # what a killed supervisor may have left behind
     order = json.dumps({**asdict(service), "run_file": str(folder.run_file(service.name))})
     with log.open("ab") as output:
         supervisor = subprocess.Popen(
@@ -107,6 +110,7 @@ def start(folder: Folder, service: Service) -> State:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _children[supervisor.pid] = supervisor
 
     def said_so() -> bool:
         if supervisor.poll() is not None:
@@ -143,16 +147,9 @@ def _end(pid: int, since: float, within_s: float) -> None:
             return
         deadline = time.monotonic() + patience_s
         while is_same(pid, since) and time.monotonic() < deadline:
-            _reap(pid)
+            if pid in _children and _children[pid].poll() is not None:
+                del _children[pid]
             time.sleep(STEP_S)
-
-
-def _reap(pid: int) -> None:
-    """Take the exit code of a child of ours, which else stays in the process table."""
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return
 
 
 def wait_until(condition: Callable[[], bool], within_s: float, otherwise: str) -> float:
