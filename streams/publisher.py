@@ -19,7 +19,8 @@ from nanotally.streams.domain.explaining import HASH_DIGITS, why_nothing
 from nanotally.streams.domain.tariff import TariffVersion
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, Transient
-from nanotally.streams.publisher_kafka import Broker, Delivery, DeliveryFailed, KafkaBroker, no_book
+from nanotally.streams.publisher_bulk import DeliveryFailed, OnStall
+from nanotally.streams.publisher_kafka import Broker, Delivery, KafkaBroker, no_book
 from nanotally.streams.publisher_receipts import ChargeView, view
 from nanotally.streams.publisher_uses import InvalidUse, KnownMeters, Number, check_pseudonym_key, datum, usage_record
 
@@ -140,18 +141,17 @@ class Publisher:
         uses: Iterable[Mapping[str, Any]],
         on_invalid: Callable[[int, InvalidInput | TypeError], None] | None = None,
         on_progress: Callable[[int], None] | None = None,
+        on_stall: OnStall | None = None,
     ) -> int:
         """Publishes many uses, in order, and waits until they have arrived; gives their number.
 
         uses: mappings with the arguments of `use` by name, `attributes` a mapping, `product` where it is another;
         on_invalid: gets place (from 0) and error of each use that is left out; without it the first one is raised,
-        after those before it have arrived; on_progress: gets the number of uses sent so far, now and then. Raises
-        DeliveryFailed."""
-        from nanotally.streams.publisher_bulk import BulkSender
-
+        after those before it have arrived; on_progress: gets the number of uses taken so far, now and then;
+        on_stall: gets for how many seconds Kafka has not answered, while that lasts. Raises DeliveryFailed."""
         self.flush()
         self._known_meters()
-        with BulkSender(self._bootstrap or "", self._prefix + "usage", self._timeout_s) as sender:
+        with self._connected().bulk(on_stall) as sender:
             for place, use in enumerate(uses):
                 try:
                     record = self.record(use)
@@ -160,7 +160,7 @@ class Publisher:
                         raise
                     on_invalid(place, e)
                     continue
-                sender.put(record["payer"].encode(), datum(record), record["event_id"])
+                sender.put(record)
                 if on_progress is not None and sender.taken % 1000 == 0:
                     on_progress(sender.taken)
         if on_progress is not None:

@@ -12,24 +12,13 @@ from kafka.errors import KafkaError
 
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.errors import NotFound, Transient
+from nanotally.streams.publisher_bulk import BulkSender, DeliveryFailed, OnStall, Sender
 from nanotally.streams.publisher_ledger import TopicReader, kafka_errors, run
 from nanotally.streams.publisher_receipts import Found, find
 from nanotally.streams.tariffs.publishing import read_books
 
 LINGER_MS = 5
 IN_FLIGHT_MAX = 20_000  # uses that wait for the broker's answer before `send` waits for the oldest
-
-
-class DeliveryFailed(Transient):
-    """Uses that did not arrive; `event_ids` are theirs. To publish them again under the same ids charges once."""
-
-    def __init__(self, event_ids: tuple[str, ...], cause: BaseException) -> None:
-        some = ", ".join(event_ids[:3]) + (", …" if len(event_ids) > 3 else "")
-        super().__init__(
-            f"{len(event_ids):,} uses were not delivered ({some}): {cause or type(cause).__name__}; "
-            "publish them again under the same event_id: a repeat is never charged twice"
-        )
-        self.event_ids = event_ids
 
 
 class Delivery(Protocol):
@@ -53,6 +42,10 @@ class Broker(Protocol):
 
     def flush(self, timeout_s: float) -> None:
         """Waits until all that was sent has arrived. Raises DeliveryFailed, Transient where time is up."""
+        ...
+
+    def bulk(self, on_stall: OnStall | None) -> Sender:
+        """A sender of many uses; a context manager."""
         ...
 
     def find(self, partition: int, offset: int, wait_s: float) -> Found | None:
@@ -111,6 +104,9 @@ class KafkaBroker:
         if self._failed:
             failed, self._failed = self._failed, []
             raise DeliveryFailed(tuple(event_id for event_id, _ in failed), failed[0][1])
+
+    def bulk(self, on_stall: OnStall | None) -> Sender:
+        return BulkSender(self._bootstrap, self._prefix + "usage", self._timeout_s, on_stall)
 
     def find(self, partition: int, offset: int, wait_s: float) -> Found | None:
         async def work() -> Found | None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError as AsyncKafkaError
 from kafka.errors import KafkaError
 
@@ -110,7 +111,7 @@ class TopicReader:
         try:
             with kafka_errors(self.bootstrap):
                 await self._consumer.start()
-                self._topics = await self._consumer.topics()
+                self._cluster = await self._metadata()
         except BaseException:
             await self._consumer.stop()
             raise
@@ -121,10 +122,18 @@ class TopicReader:
     ) -> None:
         await self._consumer.stop()
 
+    async def _metadata(self) -> Any:
+        client = AIOKafkaClient(bootstrap_servers=self.bootstrap)
+        try:
+            await client.bootstrap()
+            return await client.fetch_all_metadata()
+        finally:
+            await client.close()
+
     def partitions(self, topic: str) -> list[TopicPartition]:
         """Partitions of the topic (logical name). Raises NotFound where there is none."""
         name = self.prefix + topic
-        found = self._consumer.partitions_for_topic(name) if name in self._topics else None
+        found = self._cluster.partitions_for_topic(name)
         if not found:
             raise NotFound(f"Kafka at {self.bootstrap} has no topic {name}; `make up` creates it")
         return [TopicPartition(name, p) for p in sorted(found)]

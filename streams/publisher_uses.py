@@ -34,7 +34,7 @@ Number = int | str | Decimal
 
 PSEUDONYM_KEY_BYTES_MIN = 16
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _UNIT_SIGNS = {"second": "s", "minute": "min", "hour": "h", "byte": "B"}
 
@@ -115,7 +115,7 @@ def micros(at: object) -> int:
         raise InvalidUse("occurred_at", f"occurred_at is {_shown(at)}, not a datetime")
     if at.tzinfo is None or at.utcoffset() is None:
         raise InvalidUse("occurred_at", f"occurred_at {at.isoformat()} has no time zone; add one, as in tzinfo=UTC")
-    at_us = (at - _EPOCH) // _MICROSECOND
+    at_us = (at - EPOCH) // _MICROSECOND
     if not OCCURRED_AT_MIN_US <= at_us < OCCURRED_AT_MAX_US:
         raise InvalidUse("occurred_at", f"occurred_at {at.isoformat()} is not between 2000 and 2199")
     return at_us
@@ -156,12 +156,14 @@ def usage_record(
         "creator": None if use.get("creator") is None else _text(use["creator"], "creator"),
         "item": _text(use.get("item"), "item"),
         "meter": meter.name,
-        "quantity": unscaled_quantity(use.get("quantity", 1), meter),
+        "quantity": unscaled_quantity(1 if use.get("quantity") is None else use["quantity"], meter),
         "scale": meter.scale,
         "session": None if use.get("session") is None else _text(use["session"], "session"),
-        "duration_us": duration_us(use.get("duration_s")),
+        "duration_us": duration_us(use.get("duration_s")) if use.get("duration_us") is None else use["duration_us"],
         "attributes": attributes,
     }
+    if use.get("scale") not in (None, meter.scale):
+        raise InvalidUse("scale", f"scale is {use['scale']}, meter {meter.name} has {meter.scale}; leave it out")
     for needed in meter.needs:
         if record.get(needed) is None and needed not in attributes:
             raise InvalidUse(needed, f"meter {meter.name} needs {needed}; give {needed}=...")
@@ -180,7 +182,7 @@ def _bounded(value: str, field: str, most: int) -> str:
     try:
         size = len(value) if value.isascii() else len(value.encode())
     except UnicodeEncodeError:
-        raise InvalidUse(field, f"{field} {_shown(value)} holds half a character that UTF-8 cannot write") from None
+        raise InvalidUse(field, f"{field} {_shown(value)} is no text that UTF-8 can write") from None
     if size > most:
         raise InvalidUse(field, f"{field} {_shown(value)} has {size:,} bytes, at most {most:,} are allowed")
     return value

@@ -7,81 +7,18 @@ import hmac
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 import pytest
 
 from nanotally.schemas import codec
 from nanotally.streams import Publisher
-from nanotally.streams.domain.tariff import Meter, Party, Rule, RuleBook, Settings, Split, TariffVersion, Tier
+from nanotally.streams.domain.tariff import Meter, RuleBook, Settings, TariffVersion
 from nanotally.streams.errors import InvalidInput, NotFound, Transient
-from nanotally.streams.publisher_kafka import DeliveryFailed
+from nanotally.streams.publisher_bulk import DeliveryFailed
 from nanotally.streams.publisher_receipts import Found
 from nanotally.streams.publisher_uses import InvalidUse
-
-STANDARD = Split("standard", (Party("platform", Fraction(1, 10)), Party("creator", None)))
-ARTICLE = Rule(
-    "article", "page.view", (), (Tier(1, Fraction(5_000_000)), Tier(None, Fraction(0))), ("item",), "day", "standard"
-)
-MEDIA = TariffVersion(
-    "media",
-    3,
-    0,
-    "USD",
-    "UTC",
-    ("news", "music"),
-    (Meter("page.view", "page"), Meter("play", "second", 3, ("session",))),
-    (STANDARD,),
-    (ARTICLE,),
-)
-SENSORS = TariffVersion("sensors", 1, 0, "USD", "UTC", ("grid",), (Meter("reading", "reading", 1),), (STANDARD,), ())
-BOOK = RuleBook(7, Settings(), (MEDIA, SENSORS))
-
-
-class Arrived:
-    def __init__(self, place: tuple[int, int]) -> None:
-        self._place = place
-
-    def wait(self, timeout_s: float) -> tuple[int, int]:
-        return self._place
-
-
-class MemoryBroker:
-    """A broker that takes everything, and gives what a test puts in."""
-
-    def __init__(self, book: RuleBook | None = BOOK) -> None:
-        self.book = book
-        self.books_read = 0
-        self.sent: list[tuple[bytes, bytes]] = []
-        self.found: Found | None = None
-        self.undelivered: tuple[str, ...] = ()
-        self.closed = False
-
-    def __call__(self, bootstrap: str, prefix: str, timeout_s: float) -> MemoryBroker:
-        return self
-
-    def newest_book(self) -> RuleBook | None:
-        self.books_read += 1
-        return self.book
-
-    def send(self, key: bytes, value: bytes, event_id: str) -> Arrived:
-        self.sent.append((key, value))
-        return Arrived((2, 1000 + len(self.sent)))
-
-    def flush(self, timeout_s: float) -> None:
-        failed, self.undelivered = self.undelivered, ()
-        if failed:
-            raise DeliveryFailed(failed, TimeoutError("no answer"))
-
-    def find(self, partition: int, offset: int, wait_s: float) -> Found | None:
-        return self.found
-
-    def close(self) -> None:
-        self.closed = True
-
-    def event(self, place: int = -1) -> dict[str, Any]:
-        return codec.decode_one(self.sent[place][1])[1]
+from tests.support.publishing import MEDIA, SENSORS, STANDARD, MemoryBroker
 
 
 def publisher(broker: MemoryBroker, **more: Any) -> Publisher:
@@ -202,7 +139,7 @@ def test_a_product_without_tariff_fails_at_the_call() -> None:
         ({"payer": 7}, "payer is 7, not a text"),
         ({"payer": "p" * 257}, "has 257 bytes, at most 256 are allowed"),
         ({"payer": "é" * 129}, "has 258 bytes, at most 256 are allowed"),
-        ({"payer": "\ud800"}, "holds half a character"),
+        ({"payer": "\ud800"}, "is no text that UTF-8 can write"),
         ({"item": "i" * 1025}, "has 1,025 bytes, at most 1,024 are allowed"),
         ({"event_id": ""}, "event_id is empty"),
         ({"creator": ""}, "creator is empty"),
@@ -276,6 +213,27 @@ def test_an_error_of_the_caller_is_not_hidden_by_one_of_delivery() -> None:
         broker.undelivered = ("e-1",)
         raise KeyError("mine")
     assert "1 uses were not delivered" in error.value.__notes__[0]
+
+
+def test_many_uses_leave_in_order_and_those_that_cannot_be_used_are_told_by_their_place() -> None:
+    broker = MemoryBroker()
+    refused: list[tuple[int, str]] = []
+    progress: list[int] = []
+    uses = [
+        {"meter": "page.view", "payer": f"p-{i}", "item": "i", "quantity": "0.5" if i == 2 else "1"} for i in range(4)
+    ]
+    with publisher(broker) as nano:
+        sent = nano.publish_batch(uses, lambda place, error: refused.append((place, str(error))), progress.append)
+    assert [broker.event(i)["payer"] for i in range(3)] == ["p-0", "p-1", "p-3"]
+    assert (sent, progress) == (3, [3])
+    assert refused == [(2, "0.5 page is finer than meter page.view allows (no places)")]
+
+
+def test_without_anybody_to_tell_the_first_use_that_cannot_be_used_is_raised() -> None:
+    broker = MemoryBroker()
+    with pytest.raises(InvalidUse, match="payer is missing"), publisher(broker) as nano:
+        nano.publish_batch([{"meter": "page.view", "payer": "p", "item": "i"}, {"meter": "page.view", "item": "i"}])
+    assert len(broker.sent) == 1
 
 
 def test_nothing_connects_before_the_first_use() -> None:
