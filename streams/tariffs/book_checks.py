@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from math import lcm
 
 from nanotally.streams.domain.tariff import DENOMINATOR_MAX, SEMANTICS_VERSION, Settings, TariffVersion
@@ -33,9 +34,10 @@ def too_soon(fresh: Iterable[TariffVersion], now_us: int, lead_us: int) -> Itera
     for v in fresh:
         if v.effective_from_us < now_us + lead_us:
             soonest = -(-(now_us + lead_us) // 10**6) * 10**6
+            why = f"sooner than {figures.number(Fraction(lead_us, 10**6))} s from now" if lead_us else "which is past"
             yield (
-                f"{name_of(v)} would be in force from {figures.iso(v.effective_from_us)}, sooner than now and the lead "
-                f"allow; set effective_from to {figures.iso(soonest)} or later, or publish it backdated: it then "
+                f"{name_of(v)} would be in force from {figures.iso(v.effective_from_us)}, {why}; "
+                f"set effective_from to {figures.iso(soonest)} or later, or publish it backdated: it then "
                 "rates what arrives after its activation, and no charge that was made"
             )
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from nanotally.streams.domain.tariff import Condition, Meter, Rule, Split
+from nanotally.streams.domain.tariff import Condition, Rule
 from nanotally.streams.tariffs import figures
 from nanotally.streams.tariffs.dead_rules import Dead, Use, dead_rules, unmatched_use
 from nanotally.streams.tariffs.findings import Findings, Place
@@ -15,7 +15,7 @@ from nanotally.streams.tariffs.yaml_nodes import Node, Table
 Rules = Sequence[tuple[Node, Rule | None]]
 
 
-def check_rules(rules: Rules, products: Sequence[str], meters: Mapping[str, Meter], findings: Findings) -> None:
+def check_rules(rules: Rules, products: Sequence[str], meters: Collection[str], findings: Findings) -> None:
     """Notes rules of one name, rules that can never match, and uses that no rule takes."""
     places: dict[str, Place] = {}
     for node, rule in rules:
@@ -46,7 +46,7 @@ def check_rules(rules: Rules, products: Sequence[str], meters: Mapping[str, Mete
 
 
 def check_use_of_parts(
-    top: Section, meters: Mapping[str, Meter], splits: Mapping[str, Split], rules: Rules, findings: Findings
+    top: Section, meters: Collection[str], splits: Collection[str], rules: Rules, findings: Findings
 ) -> None:
     """Notes meters and splits that no rule uses."""
     readable = [rule for _, rule in rules if rule is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition, Meter
@@ -25,7 +26,7 @@ class When:
     conditions: tuple[Condition, ...]
 
 
-def read_when(node: Node, field: str, meters: dict[str, Meter], findings: Findings) -> When:
+def read_when(node: Node, field: str, meters: Mapping[str, Meter | None], findings: Findings) -> When:
     """What can be read of a rule's `when`; the errors are noted."""
     if not isinstance(node, Table):
         findings.error(node.place, field, f"{describe(node)} where conditions are due", f"write when: {EXAMPLE}")
@@ -75,7 +76,7 @@ def warn_of_slip(key: Scalar, field: str, findings: Findings) -> None:
         )
 
 
-def _meter(value: Node, field: str, meters: dict[str, Meter], findings: Findings) -> Meter | None:
+def _meter(value: Node, field: str, meters: Mapping[str, Meter | None], findings: Findings) -> Meter | None:
     if isinstance(value, Items):
         findings.error(value.place, field, "several meters", "a rule has exactly one: write one rule for each meter")
         return None
@@ -83,7 +84,7 @@ def _meter(value: Node, field: str, meters: dict[str, Meter], findings: Findings
         findings.error(value.place, field, f"{describe(value)} where a meter is due", f"write when: {EXAMPLE}")
         return None
     if value.text in meters:
-        return meters[value.text]
+        return meters[value.text]  # None: what is wrong with the meter is noted there
     if "*" in value.text or "?" in value.text:
         findings.error(
             value.place, field, f"the pattern {value.text!r}", "a rule has exactly one meter: name it in full"

@@ -59,7 +59,13 @@ def units(count: Fraction, meter: Meter) -> str:
 
 def money(nanos: int, currency: str) -> str:
     """'0.004 USD' of 4,000,000 nanos."""
-    return f"{number(Fraction(nanos, NANOS_PER_UNIT))} {currency}"
+    return amount(Fraction(nanos, NANOS_PER_UNIT), currency)
+
+
+def amount(value: Fraction, currency: str) -> str:
+    """'0.50 USD', '0.005 USD', '3 USD'."""
+    text = number(value)
+    return f"{text}0 {currency}" if text[-2:-1] == "." else f"{text} {currency}"
 
 
 def price(nanos_per_unscaled: Fraction, meter: Meter, currency: str) -> str:
@@ -75,7 +81,7 @@ def price(nanos_per_unscaled: Fraction, meter: Meter, currency: str) -> str:
     while each * count < Fraction(1, 100_000) or (count >= 1000 * endless and each * count < Fraction(1, 100)):
         count *= 1000
     unit = meter.unit if count == 1 else units(Fraction(count), meter)
-    return f"{number(each * count)} {currency} per {unit}"
+    return f"{amount(each * count, currency)} per {unit}"
 
 
 def instant(us: int) -> str:

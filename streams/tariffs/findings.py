@@ -108,6 +108,7 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like `word`; None where none is alike."""
     by_lower = {k.lower(): k for k in known}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found += [k for k in by_lower if len(word) > 2 and k.startswith(word.lower())]
     return by_lower[found[0]] if found else None
 
 

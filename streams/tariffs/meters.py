@@ -14,19 +14,14 @@ METER_KEYS = {"unit": "page", "scale": "0", "needs": "session"}
 NEEDS = ("session",)
 
 
-def read_meters(node: Node, findings: Findings) -> dict[str, Meter]:
-    """The readable meters by name; what is wrong with the others is noted."""
+def read_meters(node: Node, findings: Findings) -> dict[str, Meter | None]:
+    """The meters by name; None for one that cannot be read, which is noted."""
     if not isinstance(node, Table) or not node.entries:
         findings.error(
             node.place, "meters", f"{describe(node)} where meters are due", "write meters: {page.view: {unit: page}}"
         )
         return {}
-    found: dict[str, Meter] = {}
-    for key, value in node.entries:
-        meter = _meter(key, value, findings)
-        if meter is not None:
-            found[meter.name] = meter
-    return found
+    return {key.text: _meter(key, value, findings) for key, value in node.entries}
 
 
 def _meter(key: Scalar, value: Node, findings: Findings) -> Meter | None:

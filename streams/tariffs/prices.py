@@ -64,7 +64,11 @@ def per_unit(text: str, meter: Meter, currency: str) -> Fraction:
         price = values.money(amount, currency)
     except Unreadable as e:
         raise Unreadable(f"{text!r} is no price: {e.problem}", e.remedy) from None
-    return price * NANOS_PER_UNIT / (_units(text, rest, meter) * Fraction(10**meter.scale))
+    each = price / _units(text, rest, meter)
+    if each > values.AMOUNT_MAX:
+        most = f"{figures.number(values.AMOUNT_MAX)} {currency} per {meter.unit}"
+        raise Unreadable(f"{text!r} is more than {most}", "check the number of digits")
+    return each * Fraction(NANOS_PER_UNIT, 10**meter.scale)
 
 
 def _units(text: str, words: list[str], meter: Meter) -> Fraction:

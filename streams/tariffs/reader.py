@@ -5,7 +5,7 @@ Every finding of a file is gathered before it is refused, so that one reading sh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -80,8 +80,8 @@ class _Reader:
         currency = top.read("currency", values.currency, required=True)
         calendar = top.read("calendar", values.zone) if top.has("calendar") else "UTC"
         products = self._products()
-        meters: dict[str, Meter] = self._part("meters", read_meters) or {}
-        splits: dict[str, Split] = self._part("splits", read_splits) or {}
+        meters: dict[str, Meter | None] = self._part("meters", read_meters) or {}
+        splits: dict[str, Split | None] = self._part("splits", read_splits) or {}
         # A wrong currency is noted already: the prices are read all the same, to show what is wrong with them.
         rules = self._rules(meters, splits, currency or "USD")
         check_use_of_parts(top, meters, splits, rules, self._findings)
@@ -96,8 +96,8 @@ class _Reader:
             currency=currency,
             calendar=calendar,
             products=products,
-            meters=tuple(meters.values()),
-            splits=tuple(splits.values()),
+            meters=tuple(m for m in meters.values() if m is not None),
+            splits=tuple(s for s in splits.values() if s is not None),
             rules=tuple(rule for _, rule in rules if rule is not None),
         )
 
@@ -126,7 +126,7 @@ class _Reader:
         return tuple(dict.fromkeys(found))
 
     def _rules(
-        self, meters: dict[str, Meter], splits: dict[str, Split], currency: str
+        self, meters: Mapping[str, Meter | None], splits: Collection[str], currency: str
     ) -> list[tuple[Node, Rule | None]]:
         """Each rule with its node, None in place of one that cannot be read."""
         node = self._top.node_of("rules", required=True)

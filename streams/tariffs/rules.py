@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from nanotally.streams.domain.tariff import DENOMINATOR_MAX, Meter, Rule, Split
+from collections.abc import Collection, Mapping
+
+from nanotally.streams.domain.tariff import DENOMINATOR_MAX, Meter, Rule
 from nanotally.streams.tariffs import figures, values
 from nanotally.streams.tariffs.conditions import read_when
 from nanotally.streams.tariffs.counting import Counting, read_count
@@ -30,9 +32,11 @@ LATER_RULE = {
 
 
 class RuleReader:
-    """Reads the rules of one tariff, given its meters, splits and currency."""
+    """Reads the rules of one tariff, given its meters (None: not readable), the names of its splits, its currency."""
 
-    def __init__(self, meters: dict[str, Meter], splits: dict[str, Split], currency: str, findings: Findings) -> None:
+    def __init__(
+        self, meters: Mapping[str, Meter | None], splits: Collection[str], currency: str, findings: Findings
+    ) -> None:
         self._meters = meters
         self._splits = splits
         self._currency = currency

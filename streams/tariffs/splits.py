@@ -16,17 +16,12 @@ _TEMPLATE = re.compile(r"\{([^{}]*)\}")
 _ATTRIBUTE = re.compile(r"[^\W\d][\w.\-]*")
 
 
-def read_splits(node: Node, findings: Findings) -> dict[str, Split]:
-    """The readable splits by name; what is wrong with the others is noted."""
+def read_splits(node: Node, findings: Findings) -> dict[str, Split | None]:
+    """The splits by name; None for one that cannot be read, which is noted."""
     if not isinstance(node, Table) or not node.entries:
         findings.error(node.place, "splits", f"{describe(node)} where splits are due", f"write splits: {{{EXAMPLE}}}")
         return {}
-    found: dict[str, Split] = {}
-    for key, value in node.entries:
-        split = _split(key, value, findings)
-        if split is not None:
-            found[split.name] = split
-    return found
+    return {key.text: _split(key, value, findings) for key, value in node.entries}
 
 
 def _split(key: Scalar, value: Node, findings: Findings) -> Split | None:

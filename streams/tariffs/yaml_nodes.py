@@ -15,7 +15,7 @@ from nanotally.streams.tariffs.findings import Findings, Place
 
 TEXT_MAX = 1_000_000  # characters; a rule book holds all files in one message
 DEPTH_MAX = 16
-QUOTE = "put a text that begins with * & ! % @ or holds { } [ ] , # or ': ' in quotes"
+QUOTE = "put a text that begins with * & ! % @ or holds { } [ ] , ? # or ': ' in quotes"
 
 
 @dataclass(frozen=True)
