@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import floor
+from math import floor, lcm
 from typing import Any
 
 from kafka.partitioner.default import murmur2
@@ -45,6 +45,7 @@ from tests.support.reference_values import (
     Tally,
 )
 
+BASE_MUCH = 2**61
 ID_BYTES, ITEM_BYTES, ATTRIBUTE_BYTES, ATTRIBUTES = 256, 1024, 1024, 64
 QUANTITY_MAX, SCALE_MAX = 10**15, 18
 YEAR_2000_US, YEAR_2200_US = 946_684_800_000_000, 7_258_118_400_000_000
@@ -92,6 +93,7 @@ class PayersReference:
         self.bases: dict[tuple[Any, ...], int] = {}
         self.windows: dict[tuple[int, str, int, str, str, str, int, str], Sum] = {}
         self.periods: dict[tuple[int, int, str, str], Sum] = {}
+        self.late_versions: dict[tuple[str, int], int] = {}  # when they came, which was after their own time
 
     @property
     def settings(self) -> Settings:
@@ -115,7 +117,7 @@ class PayersReference:
             self.out.rejects.append(Reject(record.offset, reason, record.recorded_at_us, record.key))
         self.out.outcomes[record.offset] = outcome, reason
         self.count(outcome)
-        if outcome in ("rejected", "unpriced"):
+        if reason:
             self.count(f"{outcome}.{reason}")
         return outcome, reason
 
@@ -131,22 +133,21 @@ class PayersReference:
         before = self.watermark
         at = control.at_us
         if control.kind == "activate":
-            if control.book_number is None or not control.book_hash:
+            if control.book_number is None or control.book_number < 0 or not control.book_hash:
                 return "rejected", "bad_control"
-            if self.book and control.book_number <= self.book.number:
-                return "control", ""
             book = self.books.get(control.book_number)
             if book is None or book.book_hash != control.book_hash:
                 return "rejected", "bad_book"
-            self.book = book
-            self.move(self.watermark)
+            if self.book and book.number <= self.book.number:
+                return "control", ""
+            self.activate(book, record.recorded_at_us)
             self.taken(record, control, None, book.number, book.book_hash)
         elif control.kind == "tick":
             self.move(record.recorded_at_us - self.settings.lateness_us)
             if self.watermark > before:
                 self.taken(record, control, self.watermark, None, None)
         elif control.kind == "close":
-            if at is None or not YEAR_2000_US <= at < YEAR_2200_US:
+            if at is None or not 0 <= at < YEAR_2200_US:
                 return "rejected", "bad_control"
             self.move(at)
             if self.watermark > before:
@@ -154,6 +155,14 @@ class PayersReference:
         else:
             return "rejected", "bad_control"
         return "control", ""
+
+    def activate(self, book: RuleBook, recorded_at: int) -> None:
+        before = {(v.tariff, v.version) for v in self.book.tariffs} if self.book else None
+        for v in book.tariffs:
+            if before is not None and (v.tariff, v.version) not in before and v.effective_from_us < recorded_at:
+                self.late_versions[v.tariff, v.version] = recorded_at
+        self.book = book
+        self.move(self.watermark)
 
     def taken(
         self, record: Record, control: Control, at: int | None, number: int | None, book_hash: str | None
@@ -180,8 +189,6 @@ class PayersReference:
         line: Line | None = None
         if found is not None:
             outcome, reason, line = self.price(event, found, booked_at, record.offset)
-            if outcome == "rejected":
-                return outcome, reason
         self.move(watermark)
         self.seen[key] = event
         self.book_charge(record, event, booked_at, outcome, reason, found, line)
@@ -252,7 +259,7 @@ class PayersReference:
         step = exact_price(rule, quantity) - exact_price(rule, scope.quantity)
         total = scope.total + step
         if max(floor(total), quantity) >= TOO_MUCH:
-            return "rejected", "absurd", None
+            return "refused", "out_of_range", None
         room = step if rule.cap_nanos is None else Fraction(max(0, rule.cap_nanos - scope.charged))
         if found.max_price is not None and min(step, room) > found.max_price:
             return "refused", "max_price", None
@@ -261,8 +268,8 @@ class PayersReference:
         parties = resolve_split(next(s for s in version.splits if s.name == rule.split), event)
         split_key = (version.currency, parties)
         base = self.bases.get(split_key, 0)
-        if base + amount >= TOO_MUCH:
-            return "rejected", "absurd", None
+        if base >= BASE_MUCH:  # a base less by the common denominator divides alike
+            base %= lcm(*(fraction.denominator for _, fraction in parties))
         line = Line(
             tariff=version.tariff,
             version=version.version,
@@ -306,6 +313,7 @@ class PayersReference:
                 recorded_at_us=record.recorded_at_us,
                 booked_at_us=booked_at,
                 late=late,
+                flags="late_version" if line and self.came_late(line, event) else "",
                 outcome=outcome,
                 reason=reason,
                 currency=found.version.currency if found else "",
@@ -318,6 +326,10 @@ class PayersReference:
         if line and found:
             self.count("free", line.paid_nanos == 0)
             self.fold(event, line, booked_at, found.version.currency)
+
+    def came_late(self, line: Line, event: Event) -> bool:
+        """Whether the version that priced the use came into force after the use."""
+        return bool(event["occurred_at"] < self.late_versions.get((line.tariff, line.version), LONG_AGO))
 
     def fold(self, event: Event, line: Line, booked_at: int, currency: str) -> None:
         """A charge into scope, base, open windows, period and earnings."""

@@ -52,10 +52,10 @@ class Payout:
 class AccountsReference:
     """One partition of `earnings`."""
 
-    marks: dict[int, Mark] = field(default_factory=dict)
+    marks: dict[int, list[Mark]] = field(default_factory=dict)  # of each source, in order
     closed_to: int = LONG_AGO
     waiting: list[Earned] = field(default_factory=list)  # earned and not settled
-    open: list[Earned] = field(default_factory=list)  # earned, in windows that have not closed
+    open: list[Earned] = field(default_factory=list)
     carried: dict[tuple[str, str], int] = field(default_factory=dict)
     tallies: list[Tally] = field(default_factory=list)
     payouts: list[Payout] = field(default_factory=list)
@@ -66,21 +66,24 @@ class AccountsReference:
                 self.waiting.append(message)
                 self.open.append(message)
                 continue
-            known = self.marks.get(message.source)
-            if known is None or known.watermark_us <= message.watermark_us:
-                self.marks[message.source] = message
+            self.marks.setdefault(message.source, []).append(message)
             if len(self.marks) == message.sources:
-                self.close(min(m.watermark_us for m in self.marks.values()))
+                self.close(min(max(m.watermark_us for m in marks) for marks in self.marks.values()))
         return self
+
+    def ruling(self, end: int) -> Settings:
+        """Settings for what ends then: of the least book among those under which the sources first got past it."""
+        first = [next(m for m in marks if m.watermark_us >= end) for marks in self.marks.values()]
+        return min(first, key=lambda m: m.book_number).settings
 
     def close(self, to: int) -> None:
         """What has ended in every source, period by period."""
         if to <= self.closed_to:
             return
-        book = min(self.marks.values(), key=lambda m: m.book_number)
-        settings = book.settings
+        settings = self.ruling(to)  # zone, windows and settlement are the same in all books
         for size in settings.windows:
             self.close_windows(size, settings, to)
+        self.open = [e for e in self.open if window("month", e.key.minute_us, settings.zone)[1] > to]
         ended: dict[tuple[int, int, str, str], Sum] = {}
         rest: list[Earned] = []
         for e in self.waiting:
@@ -91,7 +94,7 @@ class AccountsReference:
             ended.setdefault((end, start, e.key.account, e.key.currency), Sum()).add(e.count, 0, e.amount_nanos)
         self.waiting = rest
         for (end, start, account, currency), earned in sorted(ended.items()):
-            self.pay(settings, account, currency, start, end, earned)
+            self.pay(self.ruling(end), account, currency, start, end, earned)
         self.closed_to = to
 
     def close_windows(self, size: str, settings: Settings, to: int) -> None:

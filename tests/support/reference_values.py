@@ -91,6 +91,7 @@ class Charge:
     recorded_at_us: int
     booked_at_us: int
     late: bool
+    flags: str
     outcome: str
     reason: str
     currency: str

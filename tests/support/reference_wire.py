@@ -81,3 +81,35 @@ def encode(record: Record) -> bytes | None:
     if isinstance(record.value, Control):
         return encode_control(record.value)
     return encode_event(record.value, record.wire)
+
+
+# ---- what comes out ----
+
+
+def _without_times(part: Any) -> Any:
+    """The schema without logical types, so that times are read as whole microseconds."""
+    if isinstance(part, dict):
+        return {k: _without_times(v) for k, v in part.items() if k != "logicalType"}
+    return [_without_times(p) for p in part] if isinstance(part, list) else part
+
+
+def _readers() -> dict[bytes, tuple[str, Any]]:
+    found = {}
+    for path in sorted(AVSC.glob("*.avsc")):
+        document = json.loads(path.read_text())
+        _, header = _load(path.stem)
+        found[header] = document["name"], fastavro.parse_schema(_without_times(document))
+    return found
+
+
+READERS = _readers()
+
+
+def decode(value: bytes) -> tuple[str, dict[str, Any]]:
+    """Record type and record of a datum; nothing may be left over."""
+    name, schema = READERS[value[:10]]
+    source = io.BytesIO(value[10:])
+    record = fastavro.schemaless_reader(source, schema)
+    assert source.read() == b"", f"bytes left over after a {name}"
+    assert isinstance(record, dict)
+    return name, record

@@ -113,6 +113,10 @@ class Tariff:
         names = r.sample([f"r{i}" for i in range(6)], k=r.randint(2, 5))
         if r.random() < 0.1:
             self.calendar = r.choice(ZONES)
+        if r.random() < 0.1:  # a rule of the same name for another meter, whose scale is another
+            self.rule_meters[r.choice(sorted(self.rule_meters))] = r.choice(("page", "play"))
+        if r.random() < 0.1 and self.products:
+            self.products = (*self.products, r.choice(("news", "ghost")))
         return TariffVersion(
             tariff=self.name,
             version=self.number,

@@ -29,7 +29,8 @@ STARTS_US = tuple(
         (2024, 2, 28, 22),
     )
 )
-PRODUCTS, CREATORS = ("news", "music", "ai", "ghost"), ("x", "y", "ü\u2713", None)
+PRODUCTS = ("news", "music", "ai", "ghost", "a\x1fb\x1e")  # the last one holds what joins texts elsewhere
+CREATORS = ("x", "y", "ü\u2713", None)
 ITEMS, SESSIONS, LABELS = ("i", "/blog/faust", "/blog/a b", "x"), ("s", "q", None), ("l", "k", "", None)
 SCALES = {"page": 0, "play": 3, "token": 0}
 MAX_PRICES = ("0", "0.000000001", "0.00000002", "0.0000000005", "1", "100000000", "000.5")
@@ -72,8 +73,9 @@ class Maker:
         self.waiting = sorted(books)
         names = [f"p{i}" for i in range(60)] + ["zoë", "a" * 256, "p\x00"]
         self.mine = [n for n in names if partition_of(n, partitions) == partition]
-        self.payers = r.sample(self.mine, k=min(4, len(self.mine)))
+        self.payers = r.sample(self.mine, k=min(r.choice((1, 4, 12)), len(self.mine)))
         self.others = [n for n in names if partition_of(n, partitions) != partition]
+        self.wide = r.random() < 0.15  # many items, creators and scopes
         self.greedy = r.random() < 0.15  # quantities near the limits of int64
 
     def make(self, size: int) -> tuple[Record, ...]:
@@ -144,6 +146,7 @@ class Maker:
                 Control("x", "activate", None, number, "0" * 64),
                 Control("x", "activate", None, number, None),
                 Control("x", "activate", None, None, self.books[number].book_hash),
+                Control("x", "activate", None, -1, self.books[number].book_hash),
                 Control("x", "close"),
                 Control("x", "close", -(2**63)),
                 Control("x", "open", recorded_at),
@@ -156,10 +159,10 @@ class Maker:
         spoiled = good.replace(b"m\x00", b"m\xff") if b"m\x00" in good else good[:-1] + b"\x02"
         return r.choice(
             (
-                Garbage(None, "unknown_schema"),
-                Garbage(b"", "unknown_schema"),
-                Garbage(b"\xff", "unknown_schema"),
-                Garbage(b"{}", "unknown_schema"),
+                Garbage(None, "malformed"),
+                Garbage(b"", "malformed"),
+                Garbage(b"\xff", "malformed"),
+                Garbage(b"{}", "malformed"),
                 Garbage(b"\xc3\x01" + bytes(8) + good[10:], "unknown_schema"),
                 Garbage(USAGE_HEADER, "malformed"),
                 Garbage(good[:-1], "malformed"),
@@ -192,8 +195,8 @@ class Maker:
             "occurred_at": self.occurred_at(recorded_at),
             "product": r.choice(PRODUCTS[:3] * 3 + PRODUCTS),
             "payer": r.choice(self.payers),
-            "creator": r.choice(CREATORS),
-            "item": r.choice(ITEMS),
+            "creator": f"c{r.randrange(900)}" if self.wide else r.choice(CREATORS),
+            "item": f"/blog/{r.randrange(5000)}" if self.wide else r.choice(ITEMS),
             "meter": meter,
             "quantity": self.quantity(),
             "scale": SCALES.get(meter, 0),

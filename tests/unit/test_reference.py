@@ -271,14 +271,23 @@ def test_a_price_is_a_plain_decimal_number(text: str, nanos: Fraction | None) ->
     assert max_price_nanos(text) == nanos
 
 
-def test_a_total_beyond_62_bits_is_absurd_and_moves_nothing() -> None:
+def test_a_total_beyond_62_bits_is_refused_and_changes_no_scope() -> None:
     desk = Desk(replace(TARIFF, rules=(replace(RULE, tiers=(Tier(None, Fraction(4611)),)),)))
     assert desk.use(quantity=10**15) == ("charged", "")
-    watermark = desk.reference.watermark
-    assert desk.use(quantity=10**15, occurred_at=NOON + 1) == ("rejected", "absurd")
-    assert desk.reference.watermark == watermark == NOON - MINUTE
+    assert desk.use(quantity=10**15, occurred_at=NOON + 1) == ("refused", "out_of_range")
+    assert desk.reference.watermark == NOON + 1 - MINUTE
     assert desk.use(quantity=10**6) == ("charged", "")
-    assert desk.amounts == [4611 * 10**15, 4611 * 10**6]
+    assert desk.amounts == [4611 * 10**15, 0, 4611 * 10**6]
+
+
+def test_a_great_base_is_reduced_without_a_change_of_shares() -> None:
+    desk = Desk(replace(TARIFF, rules=(replace(RULE, scope="event", tiers=(Tier(None, Fraction(4001)),)),)))
+    for _ in range(2):
+        desk.use(quantity=10**15 - 3)
+    desk.use(quantity=1)
+    much = 4001 * (10**15 - 3)  # above 2^61, ends in 7 as 4001 * 7 does
+    assert [c.lines[0].base_before for c in desk.charges] == [0, 7, (7 + much) % 10]
+    assert [s.nanos for s in desk.charges[2].lines[0].shares] == [(4 + 4001) // 10, 4001 - 400]
 
 
 def test_late_uses_are_booked_at_the_watermark_and_windows_close_once() -> None:

@@ -1,0 +1,42 @@
+"""Runs the toy stage as a worker process: `python -m tests.support.toy_worker`, settings from the environment.
+
+TOY_SLOW: seconds that each decision takes, so that a fault meets it at work."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from nanotally.streams.domain.records import PartitionLogic, RawChunk, Step
+from nanotally.streams.environment import Environment
+from nanotally.streams.pipeline.broker import Broker
+from nanotally.streams.pipeline.knobs import Knobs
+from nanotally.streams.pipeline.stage import LiveAnswers
+from nanotally.streams.pipeline.stages import logic_stage
+from nanotally.streams.pipeline.store import Slot
+from nanotally.streams.pipeline.worker import run, set_up_logging
+from tests.support.toy_logic import ToyLogic
+
+SLOW_S = float(os.environ.get("TOY_SLOW", "0"))
+
+
+class SlowToy(ToyLogic):
+    def decide(self, chunk: RawChunk) -> Step:
+        time.sleep(SLOW_S)
+        return super().decide(chunk)
+
+
+async def _logic(broker: Broker, partition: int) -> PartitionLogic:
+    return SlowToy(partition)
+
+
+def main() -> None:
+    set_up_logging("payers")
+    environment, knobs = Environment.load(), Knobs.load()
+    slot = Slot(environment.state / f"{environment.prefix}payers")
+    answers = LiveAnswers("payers", "payer:", "usage")
+    run(logic_stage("payers", "usage", _logic, answers, environment, knobs, slot), environment, knobs, slot)
+
+
+if __name__ == "__main__":
+    main()
