@@ -53,18 +53,16 @@ def charge_batch(
     splits: Splits,
     partition: int,
     book_number: int,
-    flags: list[str],
+    came_at: Int64Array,
 ) -> pa.RecordBatch:
-    """The taken uses as columns of charge.avsc but `event`. flags: remark of each rule of the book."""  # fmt: skip
+    """The taken uses as columns of charge.avsc but `event`. came_at: int64[rules], the broker's time at which the
+    version of each rule came into force where that was late; uses before it are flagged."""
     uses, rows = taken.uses, taken.rows
     m = len(rows)
     charged = taken.charged[rows]
     lines = rows[charged]
     numbers = priced.numbers
-    if book is None:
-        book_rules = []
-    else:
-        book_rules = book.rules
+    book_rules = [] if book is None else book.rules
     rule = taken.rule[lines]
 
     def by_rule(values: list[str]) -> pa.Array:
@@ -105,9 +103,9 @@ def charge_batch(
     reasons = [reason for _, reason in taken.outcomes]
     currency = np.full(m, len(book_rules), dtype=np.int64)
     currency[taken.rule[rows] >= 0] = taken.rule[rows][taken.rule[rows] >= 0]
-    flag = np.full(m, len(book_rules), dtype=np.int64)
-    flag[charged] = rule
     booked_at, occurred_at = taken.booked_at[rows], uses.occurred_at_us[rows]
+    flag = np.zeros(m, dtype=np.int64)
+    flag[charged] = occurred_at[charged] < came_at[rule]
     top = {
         "usage_partition": pa.repeat(pa.scalar(partition, pa.int32()), m),
         "usage_offset": pa.array(uses.offsets[rows]),
@@ -116,7 +114,7 @@ def charge_batch(
         "recorded_at": pa.array(uses.recorded_at_us[rows]),
         "booked_at": pa.array(booked_at),
         "late": pa.array(booked_at > occurred_at),
-        "flags": texts([*flags, ""], flag),
+        "flags": texts(["", "late_version"], flag),
         "outcome": texts(outcomes, taken.outcome_code),
         "reason": texts(reasons, taken.outcome_code),
         "currency": texts([*(r.version.currency for r in book_rules), ""], currency),

@@ -45,8 +45,9 @@ class Outputs:
         if not len(taken.rows):
             return
         state, uses, rows = self.state, taken.uses, taken.rows
-        flags = self._flags()
-        batch = charge_batch(taken, priced, state.book, state.splits, self.partition, state.book_number, flags)
+        batch = charge_batch(
+            taken, priced, state.book, state.splits, self.partition, state.book_number, self._came_at()
+        )
         bodies = uses.bodies if len(rows) == len(uses) else [uses.bodies[i] for i in rows.tolist()]
         self._charges[0].extend(_bytes(batch.column("payer")))
         self._charges[1].extend(codec.encode_rest(batch, bodies))
@@ -60,12 +61,12 @@ class Outputs:
                 uses, charged, taken.booked_at[charged], priced.numbers["resolved"][charged], nanos, state.splits
             )
 
-    def _flags(self) -> list[str]:
-        if self.state.book is None:
-            return []
+    def _came_at(self) -> Int64Array:
+        """Broker's time at which the version of each rule came late; long ago where it did not: int64[rules]."""
         late = self.state.late_versions
-        names = [f"{r.version.tariff} {r.version.version}" for r in self.state.book.rules]
-        return ["late_version" if name in late else "" for name in names]
+        rules = self.state.book.rules if self.state.book is not None else []
+        times = [late.get(f"{r.version.tariff} {r.version.version}", LONG_AGO) for r in rules]
+        return np.array(times, dtype=np.int64)
 
     def _count(self, taken: ChargeRows, batch: pa.RecordBatch) -> None:
         counts = self.state.counts

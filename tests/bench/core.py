@@ -47,5 +47,5 @@ def _chunk(values: list[bytes], offset: int, book: CompiledBook, scopes: Scopes,
     taken = ChargeRows(
         uses, rows, rule, uses.occurred_at_us, np.ones(n, dtype=bool), np.zeros(n, dtype=np.int64), [(CHARGED, "")]
     )
-    batch = charge_batch(taken, priced, book, splits, 0, 0, [""])
+    batch = charge_batch(taken, priced, book, splits, 0, 0, np.zeros(1, dtype=np.int64))
     return codec.encode_rest(batch, uses.bodies)
