@@ -1,0 +1,81 @@
+"""The rule books of topic `books`, read when a stage needs one; a book's number is its offset."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from nanotally.schemas import codec
+from nanotally.streams.domain.tariff import RuleBook, Settings, from_document
+from nanotally.streams.errors import BrokenInvariant
+from nanotally.streams.pipeline.broker import Broker
+from nanotally.streams.pipeline.clock import Clock
+
+log = logging.getLogger(__name__)
+
+TOPIC = "books"
+POLL_S = 0.25
+SAY_EVERY_S = 5.0
+
+
+class Books:
+    """All books seen so far, shared by the partitions of a worker; a published book never changes."""
+
+    def __init__(self, broker: Broker, clock: Clock) -> None:
+        self._broker = broker
+        self._clock = clock
+        self._known: dict[int, RuleBook] = {}
+
+    async def get(self, number: int, who: str, given_up: Callable[[], bool]) -> RuleBook | None:
+        """The book; waits until it is published, saying so, or until `given_up()`: then None.
+
+        Raises BrokenInvariant where what is at that offset is no rule book, or not what its hash says."""
+        said_s: float | None = None
+        while number not in self._known:
+            await self._read(number)
+            if number in self._known:
+                break
+            if given_up():
+                return None
+            if said_s is None or self._clock.seconds() - said_s >= SAY_EVERY_S:
+                said_s = self._clock.seconds()
+                log.warning("%s waits for rule book %d, which is not in topic %s yet", who, number, TOPIC)
+            await self._clock.sleep(POLL_S)
+        return self._known[number]
+
+    async def _read(self, number: int) -> None:
+        first, end = await self._broker.bounds(TOPIC, 0)
+        if number < first:
+            raise BrokenInvariant(
+                f"rule book {number} is asked for, but topic {TOPIC} begins at {first}: books were deleted; "
+                f"retention of that topic must be without limit"
+            )
+        if number >= end:
+            return
+        async for batch in self._broker.read_log(TOPIC, 0, number, number + 1):
+            for offset, value in zip(batch.offsets, batch.values, strict=True):
+                self._known[int(offset)] = book_of(int(offset), value)
+        if number not in self._known:
+            raise BrokenInvariant(f"there is no record at offset {number} of topic {TOPIC}, asked for as a rule book")
+
+
+def book_of(number: int, value: bytes | None) -> RuleBook:
+    """The rule book that a record of topic `books` holds. Raises BrokenInvariant where it holds none."""
+    try:
+        name, record = codec.decode_one(value or b"")
+    except ValueError as e:
+        raise BrokenInvariant(f"the record at offset {number} of topic {TOPIC} is no rule book: {e}") from e
+    if name != "RuleBook":
+        raise BrokenInvariant(f"the record at offset {number} of topic {TOPIC} is a {name}, not a RuleBook")
+    book = RuleBook(
+        number=number,
+        settings=Settings.from_document(json.loads(record["settings"])),
+        tariffs=tuple(from_document(json.loads(tariff["document"])) for tariff in record["tariffs"]),
+    )
+    if book.book_hash != record["book_hash"]:
+        raise BrokenInvariant(
+            f"rule book {number} says that its hash is {record['book_hash'][:16]}, its content gives "
+            f"{book.book_hash[:16]}: it was written by another version of nanotally or damaged"
+        )
+    return book

@@ -1,0 +1,114 @@
+"""What a stage partition asks of the log: one protocol, held to one contract by every implementation.
+
+Topics go by their logical names. Everything read is committed: records of open or aborted transactions are not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from nanotally.schemas import catalog
+from nanotally.streams.domain.records import Emission, Int64Array
+from nanotally.streams.errors import BrokenInvariant
+
+HEADER_BYTES = catalog.HEADER_BYTES
+LOOK_BACK_FIRST = 64  # offsets; each further step back is LOOK_BACK_GROWTH times as long
+LOOK_BACK_GROWTH = 16
+
+
+@dataclass(frozen=True)
+class TopicFacts:
+    """Which topic it really is, for the labels of what is derived from it."""
+
+    cluster_id: str
+    topic_id: str
+    partitions: int
+
+
+@dataclass(frozen=True)
+class LogBatch:
+    """Committed records in order: offsets int64[n] (ascending, with holes), values of n records."""
+
+    offsets: Int64Array
+    values: Sequence[bytes | None]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """How far a transaction takes the input: the next offset of that partition."""
+
+    topic: str
+    partition: int
+    next_offset: int
+
+
+class Transactions(Protocol):
+    """The right to write as one partition of one stage, until a later owner takes it."""
+
+    async def transact(self, emissions: Sequence[Emission], taken: Taken) -> dict[tuple[str, int], int]:
+        """Writes all emissions or none of them; gives the next offset of every (topic, partition) written.
+
+        Raises Transient where another owner has fenced this one or the broker does not answer; then it is not known
+        whether the transaction counts, and the owner must leave."""
+        ...
+
+    async def close(self) -> None:
+        """Gives the right up; never raises."""
+        ...
+
+
+class Broker(Protocol):
+    """The log as the stages see it."""
+
+    async def describe(self, topic: str) -> TopicFacts:
+        """Raises Transient where there is no such topic (yet)."""
+        ...
+
+    async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
+        """First offset still kept, and the end of what is committed."""
+        ...
+
+    def read_log(
+        self, topic: str, partition: int, from_offset: int, to_offset: int | None = None
+    ) -> AsyncIterator[LogBatch]:
+        """The records from an offset to `to_offset`, by default the end at the time of the call.
+
+        Raises BrokenInvariant where records from `from_offset` on are gone."""
+        ...
+
+    async def fence(self, stage: str, partition: int) -> Transactions:
+        """Becomes the one writer for this partition of the stage. Any earlier one can write no more, and what it left
+        open is aborted when this returns."""
+        ...
+
+
+async def last_chunk(broker: Broker, topic: str, partition: int) -> bytes | None:
+    """The chunk record that ends a stage's own output partition; None where nothing was ever committed there.
+
+    Each transaction of a stage ends with one, so another record at the end is none of the stage's:
+    BrokenInvariant."""
+    first, end = await broker.bounds(topic, partition)
+    start, step = end, LOOK_BACK_FIRST
+    while start > first:
+        start = max(first, start - step)
+        step *= LOOK_BACK_GROWTH
+        last: bytes | None = None
+        seen = False
+        async for batch in broker.read_log(topic, partition, start, end):
+            last, seen = batch.values[-1], True
+        if not seen:
+            continue  # control records and aborted transactions only
+        if last is None or catalog.name_of(last[:HEADER_BYTES]) != "Chunk":
+            raise BrokenInvariant(
+                f"the last record of {topic}[{partition}] is no chunk record: something other than its stage writes "
+                f"there. Without its last chunk record a stage cannot know its position"
+            )
+        return last
+    if first > 0:
+        raise BrokenInvariant(
+            f"{topic}[{partition}] begins at offset {first} and holds no chunk record: the ledger was cut off. "
+            f"Restore it; retention of that topic must be without limit"
+        )
+    return None

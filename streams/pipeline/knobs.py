@@ -1,0 +1,46 @@
+"""Settings of a worker process that change no result: environment variables that only operators touch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nanotally.streams.errors import InvalidInput
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """rejects_per_minute: more stop the worker. ticks_s: drained partitions of `usage` get a tick so often; None for
+    none. stuck_s: no progress for so long, while there is lag, is unhealthy. web_bind: address the web server listens
+    on. supervised: another process restarts this one."""
+
+    rejects_per_minute: int = 100_000
+    ticks_s: float | None = None
+    stuck_s: float = 60.0
+    web_bind: str = "127.0.0.1"
+    supervised: bool = False
+
+    @staticmethod
+    def load(environ: Mapping[str, str] | None = None) -> Knobs:
+        """From NANOTALLY_REJECTS_PER_MINUTE, NANOTALLY_TICKS (seconds; off), NANOTALLY_STUCK_SECONDS,
+        NANOTALLY_WEB_BIND. Raises InvalidInput that names the variable."""
+        variables = os.environ if environ is None else environ
+        ticks = variables.get("NANOTALLY_TICKS", "off").strip().lower()
+        return Knobs(
+            rejects_per_minute=int(_number(variables, "NANOTALLY_REJECTS_PER_MINUTE", "100000")),
+            ticks_s=None if ticks in ("", "off", "0") else _number({"NANOTALLY_TICKS": ticks}, "NANOTALLY_TICKS", ""),
+            stuck_s=_number(variables, "NANOTALLY_STUCK_SECONDS", "60"),
+            web_bind=variables.get("NANOTALLY_WEB_BIND", "127.0.0.1").strip(),
+            supervised=variables.get(SUPERVISED) == "1",
+        )
+
+
+SUPERVISED = "NANOTALLY_SUPERVISED"  # set by the supervisor for its children
+
+
+def _number(variables: Mapping[str, str], name: str, default: str) -> float:
+    text = variables.get(name, default).strip()
+    if not text.isascii() or not text.replace(".", "", 1).isdigit() or float(text) <= 0:
+        raise InvalidInput(f"{name}: {text!r} is no number above zero")
+    return float(text)

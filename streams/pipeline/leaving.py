@@ -1,0 +1,61 @@
+"""Leaving the process: the one answer to an error while state may be ahead of the log.
+
+What is written is written in transactions, so leaving at once loses nothing; going on could.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from typing import NoReturn
+
+from aiokafka.errors import KafkaError
+
+from nanotally.streams.errors import ExitCode, NanotallyError, Transient
+
+log = logging.getLogger(__name__)
+
+RETRY = "NANOTALLY_RETRY"  # how many times this process has started over, in a row
+WAIT_MAX_S = 30.0
+
+
+def leave(error: BaseException, *, supervised: bool) -> NoReturn:
+    """Says why and ends the process with the error's exit code.
+
+    After a transient error a process that nobody supervises starts itself over, under the same pid, after a wait."""
+    error = understood(error)
+    if isinstance(error, NanotallyError):
+        log.error("%s", error)
+        code = error.exit_code
+    else:
+        log.critical("the worker leaves: %r", error, exc_info=error)
+        code = ExitCode.BROKEN
+    if code == ExitCode.UNAVAILABLE and not supervised:
+        start_over()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def understood(error: BaseException) -> BaseException:
+    """Errors of Kafka's client that reach us by way of Faust are transient, as is being cancelled by it."""
+    if isinstance(error, KafkaError | asyncio.CancelledError | ConnectionError | TimeoutError):
+        transient = Transient(f"Kafka does not answer as it should: {error!r}")
+        transient.__cause__ = error
+        return transient
+    return error
+
+
+def start_over() -> NoReturn:
+    """Replaces this process by a fresh one with the same command line, after 1, 2, 4, ... 30 s."""
+    tries = int(os.environ.get(RETRY, "0"))
+    wait_s = min(2.0**tries, WAIT_MAX_S)
+    log.warning("starting over in %.0f s", wait_s)
+    time.sleep(wait_s)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.environ[RETRY] = str(tries + 1)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])

@@ -1,0 +1,250 @@
+"""What the stages rely on in a broker: the same for the real one and for the one in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+import pytest
+
+from nanotally.streams.domain.records import Emission
+from nanotally.streams.errors import BrokenInvariant, Transient
+from nanotally.streams.pipeline.broker import Broker, Taken, last_chunk
+from nanotally.streams.pipeline.kafka_broker import KafkaBroker
+from tests.support.memory_broker import MemoryBroker
+from tests.support.topics import create_topics, publish
+from tests.support.toy_logic import ToyLogic
+
+TOPICS = {"usage": 2, "charges": 2, "earnings": 2}
+
+
+class Subject(Protocol):
+    """A broker, and a way to write to it without a transaction."""
+
+    @property
+    def broker(self) -> Broker: ...
+
+    async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None: ...
+
+
+class InMemory:
+    def __init__(self) -> None:
+        self.broker = MemoryBroker(TOPICS)
+
+    async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        self.broker.append(topic, partition, values)
+
+
+class OnKafka:
+    def __init__(self, kafka: str, prefix: str) -> None:
+        self.kafka, self.prefix = kafka, prefix
+        self.broker = KafkaBroker(kafka, prefix=prefix, group=f"{prefix}group")
+
+    async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        await publish(self.kafka, self.prefix + topic, {partition: values})
+
+
+Scenario = Callable[[Subject], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.services)])
+def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
+    """Runs a scenario against each kind of broker."""
+
+    def run_scenario(scenario: Scenario) -> None:
+        if request.param == "memory":
+            asyncio.run(scenario(InMemory()))
+            return
+        kafka, prefix = request.getfixturevalue("kafka"), request.getfixturevalue("prefix")
+        create_topics(kafka, prefix, TOPICS)
+
+        async def on_kafka() -> None:
+            subject = OnKafka(kafka, prefix)
+            try:
+                await scenario(subject)
+            finally:
+                await subject.broker.close()
+
+        asyncio.run(on_kafka())
+
+    return run_scenario
+
+
+def charges(*values: bytes, partition: int = 0) -> Emission:
+    return Emission("charges", partition, [None] * len(values), list(values))
+
+
+def earnings(*values: bytes, partition: int = 0) -> Emission:
+    return Emission("earnings", partition, [None] * len(values), list(values))
+
+
+def chunk(next_offset: int) -> bytes:
+    return ToyLogic(0)._chunk(next_offset)
+
+
+async def read(
+    broker: Broker, topic: str, partition: int = 0, start: int = 0, end: int | None = None
+) -> list[tuple[int, bytes | None]]:
+    return [
+        (int(offset), value)
+        async for batch in broker.read_log(topic, partition, start, end)
+        for offset, value in zip(batch.offsets, batch.values, strict=True)
+    ]
+
+
+async def texts(broker: Broker, topic: str, partition: int = 0) -> list[bytes | None]:
+    return [value for _, value in await read(broker, topic, partition)]
+
+
+def test_a_transaction_shows_in_all_its_topics_and_says_where_each_goes_on(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        ends = await owner.transact(
+            [earnings(b"e0"), earnings(b"e1", partition=1), charges(b"c0", b"c1")], Taken("usage", 0, 7)
+        )
+        assert ends == {("earnings", 0): 1, ("earnings", 1): 1, ("charges", 0): 2}
+        assert await texts(subject.broker, "charges") == [b"c0", b"c1"]
+        assert await texts(subject.broker, "earnings") == [b"e0"]
+        assert await texts(subject.broker, "earnings", 1) == [b"e1"]
+        # The control record that ends a transaction has an offset too: the next record comes after it.
+        ends = await owner.transact([charges(b"c2")], Taken("usage", 0, 8))
+        assert ends == {("charges", 0): 4}
+        assert await read(subject.broker, "charges") == [(0, b"c0"), (1, b"c1"), (3, b"c2")]
+        await owner.close()
+
+    run(scenario)
+
+
+def test_two_emissions_for_one_partition_stay_in_order(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        ends = await owner.transact([charges(b"first"), earnings(b"e"), charges(b"second")], Taken("usage", 0, 1))
+        assert ends["charges", 0] == 2
+        assert await texts(subject.broker, "charges") == [b"first", b"second"]
+        await owner.close()
+
+    run(scenario)
+
+
+def test_who_was_fenced_writes_nothing_more(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        old = await subject.broker.fence("payers", 0)
+        await old.transact([charges(b"old")], Taken("usage", 0, 1))
+        new = await subject.broker.fence("payers", 0)
+        with pytest.raises(Transient, match="taken over"):
+            await old.transact([charges(b"zombie")], Taken("usage", 0, 2))
+        await new.transact([charges(b"new")], Taken("usage", 0, 2))
+        assert await texts(subject.broker, "charges") == [b"old", b"new"]
+        await old.close()
+        await new.close()
+
+    run(scenario)
+
+
+def test_fencing_one_partition_leaves_the_others_alone(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        zero = await subject.broker.fence("payers", 0)
+        one = await subject.broker.fence("payers", 1)
+        await zero.transact([charges(b"0")], Taken("usage", 0, 1))
+        await one.transact([charges(b"1", partition=1)], Taken("usage", 1, 1))
+        assert await texts(subject.broker, "charges") == [b"0"]
+        assert await texts(subject.broker, "charges", 1) == [b"1"]
+        await zero.close()
+        await one.close()
+
+    run(scenario)
+
+
+def test_what_a_dead_owner_left_open_is_never_seen(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        dead = await subject.broker.fence("payers", 0)
+        await dead.transact([charges(b"done", chunk(1))], Taken("usage", 0, 1))
+        await leave_open(dead, charges(b"half", chunk(2)))
+        assert await texts(subject.broker, "charges") == [b"done", chunk(1)]
+        alive = await subject.broker.fence("payers", 0)
+        assert await last_chunk(subject.broker, "charges", 0) == chunk(1)
+        await alive.transact([charges(b"again", chunk(2))], Taken("usage", 0, 2))
+        assert await texts(subject.broker, "charges") == [b"done", chunk(1), b"again", chunk(2)]
+        await dead.close()
+        await alive.close()
+
+    run(scenario)
+
+
+async def leave_open(owner: Any, emission: Emission) -> None:
+    """Writes the records of a transaction that is never ended, as a process does that is killed then."""
+    if hasattr(owner, "_producer"):
+        await owner._producer.begin_transaction()
+        for batch in owner._batches(emission):
+            topic = owner._prefix + emission.topic
+            await (await owner._producer.send_batch(batch, topic, partition=emission.partition))
+    else:
+        owner.broker.fail_at = "commit"
+        with pytest.raises(Transient):
+            await owner.transact([emission], Taken("usage", 0, 2))
+
+
+def test_a_log_is_read_from_an_offset_to_an_offset(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        await subject.append("usage", 0, [b"a", b"b", b"c", b"d"])
+        assert await read(subject.broker, "usage", 0, 1, 3) == [(1, b"b"), (2, b"c")]
+        assert await read(subject.broker, "usage", 0, 2) == [(2, b"c"), (3, b"d")]
+        assert await read(subject.broker, "usage", 0, 4) == []
+        assert await read(subject.broker, "usage", 0, 2, 2) == []
+        assert await subject.broker.bounds("usage", 0) == (0, 4)
+        assert await subject.broker.bounds("usage", 1) == (0, 0)
+
+    run(scenario)
+
+
+def test_a_topic_says_which_it_is(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        usage = await subject.broker.describe("usage")
+        charges = await subject.broker.describe("charges")
+        assert usage.partitions == 2
+        assert usage.cluster_id == charges.cluster_id != ""
+        assert usage.topic_id != charges.topic_id
+        with pytest.raises(Transient, match="no topic"):
+            await subject.broker.describe("nowhere")
+
+    run(scenario)
+
+
+def test_the_last_chunk_record_is_found_behind_aborted_transactions(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        assert await last_chunk(subject.broker, "charges", 0) is None
+        owner = await subject.broker.fence("payers", 0)
+        await owner.transact([charges(b"x", chunk(1))], Taken("usage", 0, 1))
+        await owner.transact([charges(b"y", chunk(2))], Taken("usage", 0, 2))
+        await leave_open(owner, charges(*[b"z"] * 3000))  # more than one step back
+        again = await subject.broker.fence("payers", 0)
+        assert await last_chunk(subject.broker, "charges", 0) == chunk(2)
+        await owner.close()
+        await again.close()
+
+    run(scenario)
+
+
+def test_a_partition_with_aborted_records_only_counts_as_empty(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        await leave_open(owner, charges(b"half"))
+        again = await subject.broker.fence("payers", 0)
+        assert await last_chunk(subject.broker, "charges", 0) is None
+        await owner.close()
+        await again.close()
+
+    run(scenario)
+
+
+def test_a_partition_that_does_not_end_in_a_chunk_record_is_refused(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        await owner.transact([charges(b"x", chunk(1))], Taken("usage", 0, 1))
+        await subject.append("charges", 0, [b"written by hand"])
+        with pytest.raises(BrokenInvariant, match=r"charges\[0\] is no chunk record"):
+            await last_chunk(subject.broker, "charges", 0)
+        await owner.close()
+
+    run(scenario)

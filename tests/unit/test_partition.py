@@ -1,0 +1,362 @@
+"""One partition of a stage, over a broker in memory: what is done once stays done once, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nanotally.schemas import codec
+from nanotally.streams.domain.tariff import RuleBook, Settings
+from nanotally.streams.errors import BrokenInvariant, InvalidInput, Transient
+from nanotally.streams.pipeline import partition as partition_module
+from nanotally.streams.pipeline.books import Books
+from nanotally.streams.pipeline.limit import RejectLimit
+from nanotally.streams.pipeline.partition import StagePartition
+from nanotally.streams.pipeline.store import MemoryStore, Store
+from tests.support.clock import HandClock
+from tests.support.memory_broker import MemoryBroker
+from tests.support.toy_logic import TOPICS, ToyLogic, numbers
+
+
+class World:
+    """A broker, a clock and a store; partitions of the toy stage come and go in it."""
+
+    def __init__(self, rejects_per_minute: int = 1000) -> None:
+        self.broker = MemoryBroker(TOPICS)
+        self.clock = HandClock()
+        self.store = MemoryStore()
+        self.logic = ToyLogic(0)
+        self._rejects = RejectLimit(rejects_per_minute, self.clock)
+
+    def partition(self, store: Store | None = None) -> StagePartition:
+        """A fresh one, as a process makes it that takes the partition over."""
+        self.logic = ToyLogic(0)
+        return StagePartition(
+            self.logic,
+            0,
+            broker=self.broker,
+            store=store or self.store,
+            books=Books(self.broker, self.clock),
+            rejects=self._rejects,
+            clock=self.clock,
+        )
+
+    async def opened(self, store: Store | None = None) -> StagePartition:
+        partition = self.partition(store)
+        await partition.open()
+        return partition
+
+    def publish(self, *values: bytes) -> None:
+        self.broker.append("usage", 0, values)
+
+    def chunk(self, start: int = 0, records: int = 1000) -> Any:
+        return self.broker.fetch("usage", 0, start, records)
+
+    def written(self) -> list[tuple[int, int]]:
+        """(offset, n) of the committed lines."""
+        return numbers(self.broker.values("charges", 0))
+
+
+def run(scenario: Callable[[World], Any], world: World | None = None) -> None:
+    asyncio.run(scenario(world or World()))
+
+
+def book_record(number_of_books: int = 1) -> list[bytes]:
+    """Records of topic `books`: empty rule books."""
+    book = RuleBook(0, Settings(), ())
+    record = {
+        "book_hash": book.book_hash,
+        "published_at": 0,
+        "note": "",
+        "settings": '{"horizon_us":86400000000,"lateness_us":60000000,"semantics":1,"settlement":"day",'
+        '"skew_us":120000000,"thresholds":{},"windows":["hour","day","month"],"zone":"UTC"}',
+        "tariffs": [],
+    }
+    return [codec.encode_one("RuleBook", record)] * number_of_books
+
+
+def test_a_stage_begins_at_zero_where_nothing_was_ever_written() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c")
+        partition = await world.opened()
+        assert partition.position == 0
+        await partition.process(world.chunk())
+        assert partition.position == 3
+        assert world.written() == [(0, 1), (1, 2), (2, 3)]
+
+    run(scenario)
+
+
+def test_another_process_goes_on_where_the_last_chunk_record_says() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c")
+        await (await world.opened()).process(world.chunk(records=2))
+        later = await world.opened()
+        assert later.position == 2
+        await later.process(world.chunk(2))
+        assert world.written() == [(0, 1), (1, 2), (2, 3)]
+
+    run(scenario)
+
+
+def test_records_below_the_position_are_left_out() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=2))
+        await partition.process(world.chunk())  # the fetch was repeated
+        await partition.process(world.chunk(records=1))
+        assert world.written() == [(0, 1), (1, 2), (2, 3)]
+        assert partition.figures()["chunks"] == 2
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("moment", ["produce", "commit", "answer"])
+def test_a_transaction_that_fails_at_any_moment_is_done_once_by_the_next_process(moment: str) -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c", b"d")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=2))
+        world.broker.fail_at = moment
+        with pytest.raises(Transient):
+            await partition.process(world.chunk(2))
+        await partition.close()  # must not keep a state that the log may not have
+        later = await world.opened()
+        assert later.position == (4 if moment == "answer" else 2)
+        await later.process(world.chunk(2))
+        assert world.written() == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+    run(scenario)
+
+
+def test_a_zombie_writes_nothing_after_its_successor_opened() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b")
+        zombie = await world.opened()
+        later = await world.opened()
+        with pytest.raises(Transient, match="taken over"):
+            await zombie.process(world.chunk())
+        await later.process(world.chunk())
+        assert world.written() == [(0, 1), (1, 2)]
+
+    run(scenario)
+
+
+def test_the_state_is_the_same_from_the_log_alone_and_from_a_snapshot() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(*[b"x"] * 50)
+        first = await world.opened()
+        await first.process(world.chunk(records=30))
+        await first.close()
+        assert world.store.snapshot is not None
+        second = await world.opened()
+        assert (world.logic.n, world.logic.restored) == (30, True)
+        assert second.figures()["folded"] == 0
+        await second.process(world.chunk(30))
+        third = await world.opened(MemoryStore())  # on another machine
+        assert (world.logic.n, world.logic.restored, third.position) == (50, False, 50)
+        assert third.figures()["folded"] == 52  # lines and chunk records
+        fourth = await world.opened()  # killed, so the snapshot is of the first
+        assert (world.logic.n, world.logic.restored, fourth.position) == (50, True, 50)
+        assert fourth.figures()["folded"] == 21
+
+    run(scenario)
+
+
+def test_a_snapshot_is_taken_when_the_log_has_grown_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_module, "SNAPSHOT_RECORDS", 10)
+
+    async def scenario(world: World) -> None:
+        world.publish(*[b"x"] * 20)
+        partition = await world.opened()
+        await partition.process(world.chunk(records=8))  # 8 lines and the chunk record
+        assert partition.figures()["snapshots"] == 0
+        await partition.process(world.chunk(8, records=1))
+        assert world.store.snapshot is not None
+        assert world.store.snapshot.log_offset == 12
+        assert partition.figures()["snapshots"] == 1
+        world.logic.size = lambda: 1000  # type: ignore[method-assign]  # a large state is written less often
+        await partition.process(world.chunk(9))
+        assert partition.figures()["snapshots"] == 1
+
+    run(scenario)
+
+
+def test_a_long_close_is_cut_and_goes_on_after_a_crash_between_two_slices() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"close:3", b"z")
+        partition = await world.opened()
+        await partition.process(world.chunk())
+        whole = world.broker.values("charges", 0)
+        assert [v for v in whole if b"slice" in (v or b"")] == [b"0 1 slice 1", b"0 1 slice 2"]
+        assert partition.figures()["chunks"] == 3
+
+    async def crashed(world: World) -> None:
+        world.publish(b"a", b"close:3", b"z")
+        partition = await world.opened()
+        original = world.logic.decide
+        calls: list[int] = []
+
+        def second_slice_fails(chunk: Any) -> Any:
+            calls.append(len(chunk))
+            if len(calls) == 2:
+                world.broker.fail_at = "commit"
+            return original(chunk)
+
+        world.logic.decide = second_slice_fails  # type: ignore[method-assign]
+        with pytest.raises(Transient):
+            await partition.process(world.chunk())
+        later = await world.opened()
+        assert later.position == 1
+        await later.process(world.chunk(1))
+        slices = [v for v in world.broker.values("charges", 0) if b"slice" in (v or b"")]
+        assert slices == [b"0 1 slice 1", b"0 1 slice 2"]
+        assert world.written() == [(0, 1), (1, 2), (2, 3)]
+
+    run(scenario)
+    run(crashed)
+
+
+def test_a_stage_waits_for_a_rule_book_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"book:1")
+        partition = await world.opened()
+        task = asyncio.create_task(partition.process(world.chunk()))
+        while world.clock.now_s < 1012:
+            await asyncio.sleep(0)
+        assert partition.waiting_for == "rule book 1"
+        assert world.written() == []
+        world.broker.append("books", 0, book_record(2))
+        await task
+        assert world.logic.learned == {1}
+        assert partition.waiting_for == ""
+        assert world.written() == [(0, 1), (1, 2)]
+
+    run(scenario)
+    said = [r.message for r in caplog.records if "waits" in r.message]
+    assert said == ["payers[0] waits for rule book 1, which is not in topic books yet"] * 3  # every 5 s
+
+
+def test_a_stage_that_waits_for_a_rule_book_can_be_closed() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"book:0")
+        partition = await world.opened()
+        task = asyncio.create_task(partition.process(world.chunk()))
+        while not partition.waiting_for:
+            await asyncio.sleep(0)
+        await partition.close()
+        await task
+        assert world.written() == []
+        assert (await world.opened()).position == 0
+
+    run(scenario)
+
+
+def test_what_is_no_rule_book_is_a_broken_invariant() -> None:
+    async def scenario(world: World) -> None:
+        world.broker.append("books", 0, [b"no book"])
+        world.publish(b"book:0")
+        with pytest.raises(BrokenInvariant, match="offset 0 of topic books is no rule book"):
+            await (await world.opened()).process(world.chunk())
+
+    run(scenario)
+
+
+def test_a_flood_of_rejects_stops_the_worker_after_they_were_kept() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(*[b"reject"] * 5)
+        partition = await world.opened()
+        await partition.process(world.chunk(records=3))
+        with pytest.raises(InvalidInput, match=r"4 input records were rejected within a minute, the limit is 3"):
+            await partition.process(world.chunk(3, records=1))
+        assert len(world.broker.values("rejects", 0)) == 4
+        assert (await world.opened()).position == 4  # nothing is repeated
+
+    async def spread(world: World) -> None:
+        world.publish(*[b"reject"] * 5)
+        partition = await world.opened()
+        for offset in range(5):
+            await partition.process(world.chunk(offset, records=1))
+            world.clock.turn(20)
+
+    run(scenario, World(rejects_per_minute=3))
+    run(spread, World(rejects_per_minute=3))
+
+
+def test_an_output_without_chunk_record_is_not_taken_for_a_fresh_start() -> None:
+    async def scenario(world: World) -> None:
+        world.broker.append("charges", 0, [b"something"])
+        with pytest.raises(BrokenInvariant, match="no chunk record"):
+            await world.opened()
+
+    async def cut_off(world: World) -> None:
+        world.publish(b"a")
+        await (await world.opened()).process(world.chunk())
+        _, end = await world.broker.bounds("charges", 0)
+        world.broker.delete_before("charges", 0, end)
+        with pytest.raises(BrokenInvariant, match="the ledger was cut off"):
+            await world.opened(MemoryStore())
+
+    run(scenario)
+    run(cut_off)
+
+
+def test_input_that_was_deleted_before_it_was_taken_is_a_broken_invariant() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c", b"d")
+        await (await world.opened()).process(world.chunk(records=1))
+        world.broker.delete_before("usage", 0, 1)
+        assert (await world.opened()).position == 1
+        world.broker.delete_before("usage", 0, 3)
+        with pytest.raises(BrokenInvariant, match=r"at offset 1 of usage.* holds 3 to 4: records were deleted"):
+            await world.opened()
+
+    run(scenario)
+
+
+def test_a_position_beyond_the_input_is_a_broken_invariant() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b")
+        await (await world.opened()).process(world.chunk())
+        world.broker.logs["usage", 0].entries.clear()  # the topic was created anew
+        with pytest.raises(BrokenInvariant, match="at offset 2 of usage"):
+            await world.opened()
+
+    run(scenario)
+
+
+def test_a_snapshot_ahead_of_the_log_is_a_broken_invariant() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=1))
+        entries = list(world.broker.logs["charges", 0].entries)
+        await partition.process(world.chunk(1))
+        await partition.close()
+        world.broker.logs["charges", 0].entries[:] = entries  # an unclean election lost the last transaction
+        with pytest.raises(BrokenInvariant, match="committed records were lost"):
+            await world.opened()
+
+    run(scenario)
+
+
+def test_a_chunk_record_of_another_partition_is_refused() -> None:
+    async def scenario(world: World) -> None:
+        world.broker.append("charges", 0, [ToyLogic(3)._chunk(9)])
+        with pytest.raises(BrokenInvariant, match=r"is of payers\[3\], not of payers\[0\]"):
+            await world.opened()
+
+    run(scenario)
+
+
+def test_positions_are_sent_along_so_that_lag_shows() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b")
+        await (await world.opened()).process(world.chunk())
+        assert world.broker.committed_positions == {("usage", 0): 2}
+
+    run(scenario)
