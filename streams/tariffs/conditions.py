@@ -15,6 +15,7 @@ EXAMPLE = "{meter: page.view, product: news}"
 # Fields of a usage event that are no ground to choose or count by.
 NOT_ASKED = ("event_id", "occurred_at", "quantity", "scale", "duration_us", "attributes")
 ITEM_BYTES_MAX = 1024  # the longest text that a use may hold: an item's name
+SLIP = 0.8  # how like a field's name an attribute must be to be doubted: 'sesion' is, 'region' is not
 _ATTRIBUTE = re.compile(r"[^\W\d][\w.\-]*")
 
 
@@ -66,7 +67,7 @@ def check_field(name: str) -> None:
 
 def warn_of_slip(key: Scalar, field: str, findings: Findings) -> None:
     """Any name may be an attribute; one that is nearly a field's name is probably a slip."""
-    near = None if key.text in EVENT_FIELDS else nearest(key.text, EVENT_FIELDS)
+    near = None if key.text in EVENT_FIELDS else nearest(key.text, EVENT_FIELDS, SLIP)
     if near:
         findings.warning(
             key.place,

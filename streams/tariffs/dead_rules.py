@@ -60,7 +60,7 @@ def example_use(rule: Rule, above: Sequence[Rule], products: Sequence[str]) -> U
         box = {**box, "product": ((Condition("product", "equals", tuple(products)),), ())}
     for condition in rule.when:
         box = _cut(box, condition, inside=True)
-    found = _Search().use(box, tuple(above))
+    found = _use(box, tuple(above))
     if found is None:
         return None
     return {"meter": rule.meter} | {field: value for field, value in found.items() if value is not None}
@@ -89,27 +89,21 @@ def _cut(box: _Box, condition: Condition, inside: bool) -> _Box:
     return {**box, condition.field: both}
 
 
-class _Search:
-    def __init__(self) -> None:
-        self._cuts = 0
-
-    def use(self, box: _Box, above: tuple[Rule, ...]) -> dict[str, str | None] | None:
-        """A use in the box that none of the rules takes."""
-        self._cuts += 1
-        if self._cuts > CUTS_MAX:
-            raise TooHard
-        found: dict[str, str | None] = {}
-        for field, (yes, no) in box.items():
-            value = find(field, yes, no)
-            if value is None:
-                return None
-            found[field] = value.value
-        taker = next((r for r in above if all(holds(c, found[c.field]) for c in r.when)), None)
+def _use(box: _Box, above: tuple[Rule, ...]) -> dict[str, str | None] | None:
+    """A use in the box that none of the rules takes: a use is picked, and where a rule takes it, what lies outside of
+    each of that rule's conditions is searched on."""
+    boxes = [(box, above)]
+    for _ in range(CUTS_MAX):
+        if not boxes:
+            return None
+        box, above = boxes.pop()
+        values = {field: find(field, yes, no) for field, (yes, no) in box.items()}
+        use = {field: found.value for field, found in values.items() if found is not None}
+        if len(use) < len(values):
+            continue
+        taker = next((r for r in above if all(holds(c, use[c.field]) for c in r.when)), None)
         if taker is None:
-            return found
+            return use
         rest = tuple(r for r in above if r is not taker)
-        for condition in taker.when:
-            use = self.use(_cut(box, condition, inside=False), rest)
-            if use is not None:
-                return use
-        return None
+        boxes += [(_cut(box, condition, inside=False), rest) for condition in reversed(taker.when)]
+    raise TooHard

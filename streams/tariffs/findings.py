@@ -104,10 +104,10 @@ class Findings:
             raise TariffErrors(self.sorted())
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like `word`; None where none is alike."""
+def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
+    """The known word most like `word`; None where none is alike: `alike` 1 asks for the word itself."""
     by_lower = {k.lower(): k for k in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=alike)
     found += [k for k in by_lower if len(word) > 2 and k.startswith(word.lower())]
     return by_lower[found[0]] if found else None
 

@@ -295,6 +295,11 @@ def test_what_is_doubtful_is_a_warning(old: str, new: str, line: int, field: str
     assert remedy in warnings[0].remedy
 
 
+@pytest.mark.parametrize("attribute", ["region", "segment", "feature", "module", "variant", "item.label", "publisher"])
+def test_attributes_in_use_are_no_slips(attribute: str) -> None:
+    assert examine_tariff(changed("[payer, session]", f"[payer, session, {attribute}]")).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("word", "known", "found"),
     [

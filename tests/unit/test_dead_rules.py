@@ -1,0 +1,235 @@
+"""Rules that no use can reach are found, with the rules that shadow them and a use to try; no other rule is."""
+
+# One case a line reads best.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from nanotally.streams.domain.tariff import Condition, Rule, Tier
+from nanotally.streams.tariffs.dead_rules import dead_rules, example_use, unmatched_use
+from nanotally.streams.tariffs.findings import TariffErrors
+from nanotally.streams.tariffs.reader import examine_tariff
+from nanotally.streams.tariffs.text_sets import Found, TooHard, find
+from tests.support import reference_pricing as reference
+
+HEAD = """\
+tariff: t
+version: 1
+effective_from: 2026-12-01T00:00:00Z
+currency: USD
+PRODUCTS
+meters: {m: {unit: page}, n: {unit: page}}
+splits: {s: {creator: rest}}
+rules:
+"""
+FIRST = HEAD.count("\n") + 1  # the line of the first rule; each rule is one line
+
+
+def findings(rules: list[str], products: str = "# all products") -> list[tuple[int, str, str, str]]:
+    """Line, severity, problem and remedy of what is said of rules `a`, `b`, ... with these conditions."""
+    lines = [
+        f"  - {{rule: {chr(ord('a') + i)}, when: {{{when}}}, price: 1, split: s}}\n" for i, when in enumerate(rules)
+    ]
+    text = HEAD.replace("PRODUCTS", products) + "".join(lines)
+    try:
+        found = examine_tariff(text).warnings
+    except TariffErrors as e:
+        found = e.findings
+    return [(f.place.line, f.severity, f.problem, f.remedy) for f in found if "no rule prices it" not in f.problem]
+
+
+@pytest.mark.parametrize(
+    ("rules", "problem"),
+    [
+        (["meter: m", "meter: m, item: x"], "'a' (line 9) above takes every use it names, for example a use with meter m, item x"),
+        (["meter: m", "meter: m"], "'a' (line 9) above takes every use it names, for example a use with meter m"),
+        (["meter: m, item: '/blog/*'", "meter: m, item: '/blog/2*'"], "'a' (line 9) above takes every use it names, for example a use with meter m, item /blog/2x"),
+        (["meter: m, item: [x, y]", "meter: m, item: y"], "'a' (line 9) above takes every use it names, for example a use with meter m, item y"),
+        (["meter: m, item: '?*'", "meter: m, item: 'a*b'"], "'a' (line 9) above takes every use it names, for example a use with meter m, item axb"),
+        (["meter: m, creator: present", "meter: m, creator: ana"], "'a' (line 9) above takes every use it names, for example a use with meter m, creator ana"),
+        (["meter: m, creator: present", "meter: m, creator: absent", "meter: m, item: x"], "'a' (line 9) and 'b' (line 10) above together take every use it names, for example a use with meter m, item x"),
+        (["meter: m, item: x", "meter: m, creator: present", "meter: m, creator: absent", "meter: m, item: y"], "'b' (line 10) and 'c' (line 11) above together take every use it names, for example a use with meter m, item y"),
+    ],
+)  # fmt: skip
+def test_a_shadowed_rule_is_told_with_what_shadows_it(rules: list[str], problem: str) -> None:
+    name = chr(ord("a") + len(rules) - 1)
+    assert findings(rules) == [
+        (FIRST + len(rules) - 1, "error", f"it can never match: {problem}", f"move {name!r} above, or take it out")
+    ]
+
+
+def test_an_attribute_that_may_be_absent_keeps_a_rule_alive() -> None:
+    assert findings(["meter: m, segment: present", "meter: m"]) == []
+    assert findings(["meter: m, segment: '*'", "meter: m"]) == []  # the pattern asks for a text, however short
+
+
+def test_a_field_that_is_always_there_has_no_absent_rest() -> None:
+    assert [f[2][:24] for f in findings(["meter: m, item: present", "meter: m"])] == ["it can never match: 'a' "]
+    assert [f[2][:24] for f in findings(["meter: m, item: '*'", "meter: m"])] == ["it can never match: 'a' "]
+
+
+def test_a_rule_of_another_meter_shadows_nothing() -> None:
+    assert findings(["meter: n", "meter: m"]) == []
+
+
+def test_a_rule_that_is_for_some_uses_more_is_alive() -> None:
+    assert findings(["meter: m, item: '/blog/*'", "meter: m, item: '/*'", "meter: m"]) == []
+    assert findings(["meter: m, item: x, creator: ana", "meter: m, item: x", "meter: m"]) == []
+
+
+def test_a_condition_that_no_use_fulfils_is_told() -> None:
+    assert findings(["meter: m, item: absent", "meter: m"]) == [
+        (
+            FIRST,
+            "error",
+            "it can never match: no use fulfils its conditions",
+            "mend `when`: a use has an item and a product always",
+        )
+    ]
+
+
+def test_a_product_of_another_tariff_is_told() -> None:
+    assert findings(["meter: m, product: games", "meter: m"], "products: [news, music]") == [
+        (
+            FIRST,
+            "error",
+            "it can never match: the tariff is for news and music only",
+            "name one of these products, or add the other to `products`",
+        )
+    ]
+
+
+def test_the_last_product_of_a_tariff_shadows_the_rest() -> None:
+    rules = ["meter: m, product: news", "meter: m, product: music", "meter: m"]
+    assert [f[2] for f in findings(rules, "products: [news, music]")] == [
+        "it can never match: 'a' (line 9) and 'b' (line 10) above together take every use it names, "
+        "for example a use with meter m, product news"
+    ]
+    assert findings(rules) == []
+
+
+def test_uses_that_no_rule_takes_are_told_with_an_example() -> None:
+    assert findings(["meter: m, product: news", "meter: m, product: music, creator: present"]) == [
+        (
+            FIRST + 1,
+            "warning",
+            "no rule takes a use with meter m, product some-product: it stays unpriced",
+            "add a rule for the others",
+        )
+    ]
+    assert findings(["meter: m, product: news, creator: present"], "products: [news]")[0][2] == (
+        "no rule takes a use with meter m, product news: it stays unpriced"
+    )
+
+
+# ---- the sets of values behind it ----
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside", "found"),
+    [
+        (["a*"], [], "ax"),
+        (["a*", "*b"], [], "ab"),
+        (["a*"], ["a?*"], "a"),
+        (["a*"], ["a", "a?", "a??*"], None),
+        (["?"], ["a", "b"], "x"),
+        (["a?"], ["ax", "aa"], "ab"),
+        (["*a*", "*b*", "*c*"], ["*ab*", "*ba*"], "acb"),
+        (["a"], ["b"], "a"),
+        (["a"], ["a"], None),
+    ],
+)
+def test_a_text_inside_some_patterns_and_outside_others(
+    inside: list[str], outside: list[str], found: str | None
+) -> None:
+    value = find(
+        "item",
+        [Condition("item", "pattern", (p,)) for p in inside],
+        [Condition("item", "pattern", (p,)) for p in outside],
+    )
+    assert value == (None if found is None else Found(found))
+
+
+def test_patterns_too_entangled_are_given_up_rather_than_guessed() -> None:
+    inside = [Condition("item", "pattern", (f"*{c}" + "?" * 14 + "*",)) for c in "abcdef"]
+    with pytest.raises(TooHard):
+        find("item", inside, [Condition("item", "pattern", ("*a*",))])
+
+
+# ---- against trying every use of a small world ----
+
+WORDS = ["", "a", "b", "aa", "ab", "ba", "bb", "c", "ac", "abc"]
+PATTERNS = ["*", "?", "a*", "*a", "?b", "a?*", "*b*", "??", "?*", "c"]
+
+
+def conditions(field: str) -> st.SearchStrategy[Condition]:
+    words = WORDS[1:] if field in ("item", "creator") else WORDS
+    return st.one_of(
+        st.sampled_from([Condition(field, "present"), Condition(field, "absent")]),
+        st.builds(
+            lambda values: Condition(field, "equals", tuple(values)),
+            st.lists(st.sampled_from(words), min_size=1, max_size=3, unique=True),
+        ),
+        st.builds(
+            lambda values: Condition(field, "pattern", tuple(values)),
+            st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=2, unique=True),
+        ),
+    )
+
+
+def rule(name: str, when: tuple[Condition, ...]) -> Rule:
+    return Rule(name, "m", when, (Tier(None, Fraction(1)),), (), "life", "s")
+
+
+@st.composite
+def rule_lists(draw: st.DrawFn) -> list[Rule]:
+    rules = []
+    for i in range(draw(st.integers(1, 5))):
+        fields = draw(st.lists(st.sampled_from(["item", "creator", "segment"]), unique=True, max_size=3))
+        rules.append(rule(f"r{i}", tuple(draw(conditions(f)) for f in fields)))
+    return rules
+
+
+def event(item: str, creator: str | None, segment: str | None) -> dict[str, Any]:
+    attributes = {} if segment is None else {"segment": segment}
+    return {"meter": "m", "product": "p", "payer": "y", "item": item, "creator": creator, "session": None} | {
+        "attributes": attributes
+    }
+
+
+SMALL_WORLD = [event(*values) for values in itertools.product(WORDS[1:], [None, *WORDS[1:]], [None, *WORDS])]
+
+
+def takes(rule: Rule, use: dict[str, Any]) -> bool:
+    return all(reference.holds(c, use) for c in rule.when)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rule_lists())
+@example([rule("a", (Condition("creator", "present"),)), rule("b", (Condition("creator", "absent"),)), rule("c", ())])
+def test_a_rule_is_dead_exactly_where_no_use_reaches_it(rules: list[Rule]) -> None:
+    reached = {next((r.name for r in rules if takes(r, use)), None) for use in SMALL_WORLD}
+    dead = {d.rule.name: d for d in dead_rules(rules, ())}
+    assert not dead.keys() & reached
+    for i, one in enumerate(rules):
+        found = example_use(one, rules[:i], ())
+        assert (found is None) == (one.name in dead)
+        if found is not None:
+            use = event(found.get("item", "some"), found.get("creator"), found.get("segment"))
+            assert next(r.name for r in rules if takes(r, use)) == one.name
+        elif dead[one.name].by:
+            taken = [use for use in SMALL_WORLD if takes(one, use)]
+            assert all(any(takes(r, use) for r in dead[one.name].by) for use in taken)
+    rest = unmatched_use("m", rules, ())
+    assert rest is not None or None not in reached
+    if rest is not None:
+        use = event(rest.get("item", "some"), rest.get("creator"), rest.get("segment"))
+        assert not any(takes(r, use) for r in rules)
