@@ -71,15 +71,19 @@ def _resolve_jars(into: Path) -> None:
             shutil.copy(jar, into / jar.name)
 
 
+def machine() -> tuple[str, str, str]:
+    """System, processor and C library of this machine."""
+    return platform.system(), platform.machine(), platform.libc_ver()[0]
+
+
 def clickhouse_library(say: Callable[[str], None]) -> Path:
     """The file libchdb.so, fetched when absent (178 MB, 566 MB unpacked) and verified.
 
     Raises Transient when there is none for this machine, or it cannot be had, or it is not what it should be."""
-    machine = (platform.system(), platform.machine(), platform.libc_ver()[0])
-    package, integrity = CLICKHOUSE_PACKAGES.get(machine, ("", ""))
+    package, integrity = CLICKHOUSE_PACKAGES.get(machine(), ("", ""))
     if not package:
         raise Transient(
-            f"there is no local ClickHouse for {' '.join(machine).strip()}; {ELSEWHERE} NANOTALLY_CLICKHOUSE "
+            f"there is no local ClickHouse for {' '.join(machine()).strip()}; {ELSEWHERE} NANOTALLY_CLICKHOUSE "
             "and NANOTALLY_CLICKHOUSE_HTTP"
         )
     with _filled(cache_folder() / f"clickhouse-{CLICKHOUSE_VERSION}") as (place, filling):

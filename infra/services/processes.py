@@ -6,6 +6,8 @@ process that is; a pid alone could by now be somebody else's.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -90,6 +92,16 @@ def state(folder: Folder, name: str) -> State:
     )
 
 
+def digest(service: Service) -> str:
+    """Stands for command and environment, so that a change of either is seen."""
+    return hashlib.sha256(repr((service.command, sorted(service.environment.items()))).encode()).hexdigest()[:16]
+
+
+def is_current(folder: Folder, service: Service) -> bool:
+    """Whether what runs under that name was started with the same command and environment."""
+    return read_json(folder.run_file(service.name)).get("digest") == digest(service)
+
+
 def start(folder: Folder, service: Service) -> State:
     """Start the service detached from this command; returns once its supervisor has said so.
 
@@ -100,17 +112,20 @@ def start(folder: Folder, service: Service) -> State:
     if log.exists() and log.stat().st_size > LOG_BYTES_MAX:
         log.replace(log.with_suffix(".log.1"))
     stop(folder, service.name)  # what a killed supervisor may have left behind
-    order = json.dumps({**asdict(service), "run_file": str(folder.run_file(service.name))})
+    order = json.dumps({**asdict(service), "run_file": str(folder.run_file(service.name)), "digest": digest(service)})
     with log.open("ab") as output:
         supervisor = subprocess.Popen(
-            [sys.executable, "-m", "infra.services.supervise", order],
+            [sys.executable, "-m", "infra.services.supervise", service.name],
             cwd=Path(__file__).resolve().parents[2],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     _children[supervisor.pid] = supervisor
+    if supervisor.stdin:  # not as an argument: everybody may read those, and there may be a password in it
+        with contextlib.suppress(BrokenPipeError), supervisor.stdin as pipe:
+            pipe.write(order.encode())
 
     def said_so() -> bool:
         if supervisor.poll() is not None:

@@ -1,8 +1,8 @@
 """Keeps one service alive: starts it, restarts it when it dies, stops it on SIGTERM.
 
 The embedded ClickHouse server aborts on a failed login and now and then when a client dies, so somebody must bring it
-back. Started by `processes.start` with its order as one JSON argument; ends 0 when told to stop or when the service
-ended by itself with 0, 1 after giving up.
+back. Started by `processes.start` with its order as JSON on standard input; ends 0 when told to stop or when the
+service ended by itself with 0, 1 after giving up.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Supervisor:
                 "child_since": start_time(child) or 0.0 if child else 0.0,
                 "restarts": self.restarts,
                 "gave_up": gave_up,
-                "command": list(self.order["command"])[:3],
+                "digest": self.order["digest"],
             },
         )
 
@@ -101,7 +101,10 @@ class Supervisor:
         wait_s = FIRST_WAIT_S
         while True:
             began = time.monotonic()
-            code = self.run_once()
+            try:
+                code = self.run_once()
+            except OSError as e:
+                return self.give_up(f"it cannot be started: {e}")
             if self.stopping or code == 0:
                 self.run_file.unlink(missing_ok=True)
                 say(f"{self.order['name']} ended")
@@ -111,16 +114,19 @@ class Supervisor:
             while self.restarted_at and now - self.restarted_at[0] > self.order["restarts_within_s"]:
                 self.restarted_at.popleft()
             if len(self.restarted_at) >= self.order["restarts_max"]:
-                reason = f"it {how}, after {len(self.restarted_at)} restarts in a short time"
-                self.child = None
-                self.record(gave_up=reason)
-                say(f"{self.order['name']} is given up: {reason}")
-                return 1
+                return self.give_up(f"it {how}, after {len(self.restarted_at)} restarts in a short time")
             wait_s = FIRST_WAIT_S if now - began > LONGEST_WAIT_S else min(wait_s * 2, LONGEST_WAIT_S)
             say(f"{self.order['name']} {how}; starting it again in {wait_s:.1f} s")
             self.rest(wait_s)
             self.restarted_at.append(time.monotonic())
             self.restarts += 1
+
+    def give_up(self, reason: str) -> int:
+        """Leave the reason for `status` to find; the exit code."""
+        self.child = None
+        self.record(gave_up=reason)
+        say(f"{self.order['name']} is given up: {reason}")
+        return 1
 
     def rest(self, seconds: float) -> None:
         """Wait before a restart, not beyond a stop."""
@@ -154,4 +160,4 @@ class Supervisor:
 
 
 if __name__ == "__main__":
-    raise SystemExit(Supervisor(json.loads(sys.argv[1])).run())
+    raise SystemExit(Supervisor(json.load(sys.stdin)).run())

@@ -1,0 +1,32 @@
+"""`make reset`: stop what was started in this folder and delete its data, logs and addresses.
+
+Services whose addresses the environment gives are somebody else's: their topics and tables stay.
+"""
+
+from __future__ import annotations
+
+import os
+
+from infra.command import run, say
+from infra.services import clickhouse, kafka, local
+from infra.services.folder import Folder
+
+DATA = (kafka.NAME, clickhouse.NAME, "state")
+
+
+def main() -> None:
+    folder = Folder.of()
+    if not folder.root.exists():
+        print("nothing was started here")
+        return
+    with folder.only_one("make reset"):
+        local.stop_all(folder, say)
+        gone = folder.forget(DATA)
+    print(f"forgotten: {', '.join(path.name for path in gone)}" if gone else "there was nothing to forget")
+    for variable in ("NANOTALLY_KAFKA", "NANOTALLY_CLICKHOUSE"):
+        if os.environ.get(variable):
+            print(f"what is at {os.environ[variable]} ({variable}) was not touched")
+
+
+if __name__ == "__main__":
+    run(main)
