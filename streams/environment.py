@@ -26,8 +26,8 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
     "NANOTALLY_CLICKHOUSE_USER": (None, "default"),
     "NANOTALLY_CLICKHOUSE_PASSWORD": (None, ""),
     "NANOTALLY_DATABASE": ("database", "nanotally"),
-    "NANOTALLY_PREFIX": ("prefix", ""),
-    "NANOTALLY_STATE": ("state", str(Path(".nanotally") / "state")),
+    "NANOTALLY_PREFIX": (None, ""),
+    "NANOTALLY_STATE": (None, str(Path(".nanotally") / "state")),
     "NANOTALLY_WEB_PORT": (None, "6066"),
 }
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):(?P<port>\d{1,5})")
