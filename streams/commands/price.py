@@ -1,0 +1,52 @@
+"""`nanotally price`: what usage would cost, without services."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nanotally.streams.commands.dry_run import DryRun, book_of
+from nanotally.streams.commands.output import note, say_json
+from nanotally.streams.errors import ExitCode
+from nanotally.streams.publisher_files import open_usage, read_usage
+from nanotally.streams.tariffs.findings import Unreadable
+from nanotally.streams.tariffs.values import instant_us
+
+
+def price(
+    tariff: Annotated[list[Path], typer.Option("--tariff", metavar="FILE", help="Tariff file; give it once or more.")],
+    usage: Annotated[str, typer.Option("--usage", metavar="FILE", help="JSON lines or CSV; - is standard input.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further tariff files.")] = None,
+    close: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Close the books then; adds what falls due.")
+    ] = None,
+    settings: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings file.")] = None,
+) -> None:
+    """Rate usage by tariff files, as a worker would, without any service.
+
+    Usage has the fields of the usage event, quantity as an exact decimal, occurred_at as ISO 8601. Out come JSON
+    lines in the order of the input, with outcome, reason, rule, amount, currency and shares of each. A line that
+    cannot be used is a rejected one and is told on standard error by file, line and field; then the exit code is 3.
+
+    Example: nanotally price --tariff prices.yaml --usage uses.jsonl --close 2026-12-02T00:00:00Z
+    """
+    try:
+        close_us = None if close is None else instant_us(close)
+    except Unreadable as e:
+        raise typer.BadParameter(str(e), param_hint="--close") from e
+    run = DryRun(book_of([*tariff, *(more or [])], settings))
+    rejected = 0
+    with open_usage(usage, sys.stdin.buffer) as file:
+        for line, out in run.rate(read_usage(usage, file)):
+            if out["outcome"] == "rejected":
+                rejected += 1
+                note(f"{usage}:{line.number}: {out['field']}: {out['detail']}")
+            say_json(out)
+    if close_us is not None:
+        for out in run.close(close_us):
+            say_json(out)
+    if rejected:
+        raise typer.Exit(ExitCode.INVALID)
