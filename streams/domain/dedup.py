@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanotally.streams.domain.keys import Hash, KeyTable
+from nanotally.streams.domain.hashing import Hash
+from nanotally.streams.domain.keys import KeyTable
 from nanotally.streams.domain.records import BoolArray, Int64Array
 
 GENERATION_IDS = 1 << 20

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from nanotally.streams.domain.exact import max_price_nanos
-from nanotally.streams.domain.keys import Groups, Hash, combine, combine_int, group, hash_strings, hash_text
+from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_strings, hash_text
+from nanotally.streams.domain.keys import Groups, group
 from nanotally.streams.domain.matching import CompiledBook, NumberedRule
 from nanotally.streams.domain.rating import Price, Rated, rate
 from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanotally.streams.domain import exact
-from nanotally.streams.domain.keys import Groups, Hash
+from nanotally.streams.domain.hashing import Hash
+from nanotally.streams.domain.keys import Groups
 from nanotally.streams.domain.records import Int64Array
 from nanotally.streams.domain.scopes import ScopeRows, Scopes
 from nanotally.streams.domain.tariff import Rule

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nanotally.streams.domain.dedup import SeenIds
-from nanotally.streams.domain.keys import Interner, combine, group, hash_strings
+from nanotally.streams.domain.hashing import combine, hash_strings
+from nanotally.streams.domain.keys import Interner, group
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.records import LONG_AGO, Int64Array
 from nanotally.streams.domain.scopes import ScopeRows, Scopes

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from nanotally.streams.domain.keys import Hash, combine, hash_bytes, hash_strings, mix
+from nanotally.streams.domain.hashing import Hash, combine, hash_bytes_64, hash_strings, mix
 from nanotally.streams.domain.records import Int64Array, UInt64Array
 
 
@@ -90,7 +90,7 @@ class Uses:
         ends = np.cumsum(lengths)
         tail, attributes = self._attribute_bytes()
         data = np.frombuffer(b"".join(self.bodies), dtype=np.uint8)
-        head = hash_bytes(data, ends - lengths, lengths - tail)[1]
+        head = hash_bytes_64(data, ends - lengths, lengths - tail)
         with np.errstate(over="ignore"):
             return mix(head + attributes).view(np.int64)
 

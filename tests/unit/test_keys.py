@@ -9,15 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2
 
-from nanotally.streams.domain.keys import (
-    Interner,
-    KeyTable,
-    combine,
-    group,
-    hash_strings,
-    hash_text,
-    partition_of,
-)  # fmt: skip
+from nanotally.streams.domain.hashing import combine, hash_strings, hash_text
+from nanotally.streams.domain.keys import Interner, KeyTable, group, partition_of
 
 WORDS = st.integers(0, 2**64 - 1)
 # Few distinct values, so that equal keys and equal halves are common.

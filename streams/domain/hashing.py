@@ -1,0 +1,118 @@
+"""Stable hashes of columns: 128 bits of strings and of keys made of several.
+
+They are written to the ledger (scope keys), so they never change: a function of the bytes alone, built from the
+finalizer of MurmurHash3 (public domain, Austin Appleby) in two independent 64-bit lanes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from nanotally.streams.domain.records import Int64Array, UInt64Array
+
+Hash = tuple[UInt64Array, UInt64Array]
+
+_SEED_HIGH, _SEED_LOW = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_MIX_A, _MIX_B = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+_MULTIPLY_HIGH, _MULTIPLY_LOW = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
+_33, _29, _31 = np.uint64(33), np.uint64(29), np.uint64(31)
+_TAIL_MASK = np.array([(1 << (8 * k)) - 1 for k in range(8)], dtype=np.uint64)
+
+
+def mix(values: UInt64Array) -> UInt64Array:
+    """MurmurHash3's 64-bit finalizer, element by element; a bijection."""
+    x = values ^ (values >> _33)
+    x *= _MIX_A
+    x ^= x >> _33
+    x *= _MIX_B
+    x ^= x >> _33
+    return x
+
+
+def combine(key: Hash, more: Hash) -> Hash:
+    """Hash of an ordered pair of hashes."""
+    with np.errstate(over="ignore"):
+        high = mix((key[0] * _MULTIPLY_HIGH) ^ more[0] ^ _29)
+        low = mix((key[1] * _MULTIPLY_LOW) ^ more[1] ^ _31)
+    return high, low
+
+
+def combine_int(key: Hash, values: Int64Array) -> Hash:
+    """Hash of a key and an integer column."""
+    as_words = values.view(np.uint64)
+    return combine(key, (as_words, as_words ^ _SEED_LOW))
+
+
+_HIGH, _LOW = (_SEED_HIGH, _MULTIPLY_HIGH), (_SEED_LOW, _MULTIPLY_LOW)
+
+
+def hash_bytes(data: npt.NDArray[np.uint8], offsets: Int64Array, lengths: Int64Array) -> Hash:
+    """Hashes of n byte strings: string i is data[offsets[i] : offsets[i] + lengths[i]]."""
+    high, low = _hash(data, offsets, lengths, (_HIGH, _LOW))
+    return high, low
+
+
+def hash_bytes_64(data: npt.NDArray[np.uint8], offsets: Int64Array, lengths: Int64Array) -> UInt64Array:
+    """The low halves of the same hashes, for half the work: uint64[n]."""
+    (low,) = _hash(data, offsets, lengths, (_LOW,))
+    return low
+
+
+def _hash(
+    data: npt.NDArray[np.uint8],
+    offsets: Int64Array,
+    lengths: Int64Array,
+    lanes: tuple[tuple[np.uint64, np.uint64], ...],
+) -> list[UInt64Array]:
+    padded = np.empty(len(data) + 8, dtype=np.uint8)
+    padded[: len(data)] = data
+    padded[len(data) :] = 0
+    # A view of 8 bytes at every byte address: little-endian words at any offset without copying.
+    words = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
+    with np.errstate(over="ignore"):
+        states = [lengths.view(np.uint64) ^ seed for seed, _ in lanes]
+        longest = int(lengths.max(initial=0))
+        at, left = offsets, lengths
+        rows: npt.NDArray[np.intp] | None = None
+        for _ in range((longest + 7) // 8):
+            alive = left > 0
+            if not alive.all():
+                kept = np.flatnonzero(alive)
+                rows = kept if rows is None else rows[kept]
+                at, left = at[kept], left[kept]
+            word = words[at]
+            short = left < 8
+            if short.any():
+                word = np.where(short, word & _TAIL_MASK[left & 7], word)
+            for i, (_, multiplier) in enumerate(lanes):
+                if rows is None:
+                    states[i] = _absorb(states[i], word, multiplier)
+                else:
+                    states[i][rows] = _absorb(states[i][rows], word, multiplier)
+            at, left = at + 8, left - 8
+        return [mix(state) for state in states]
+
+
+def _absorb(state: UInt64Array, word: UInt64Array, multiplier: np.uint64) -> UInt64Array:
+    x = (state ^ word) * multiplier
+    x ^= x >> _29
+    x *= _MIX_A
+    x ^= x >> _31
+    return x
+
+
+def hash_strings(array: pa.Array) -> Hash:
+    """Hashes of a string column; null counts as the empty string."""
+    n = len(array)
+    offsets = np.frombuffer(array.buffers()[1], dtype=np.int32)[array.offset : array.offset + n + 1].astype(np.int64)
+    buffer = array.buffers()[2]
+    data = np.frombuffer(buffer, dtype=np.uint8) if buffer is not None else np.zeros(0, dtype=np.uint8)
+    return hash_bytes(data, offsets[:-1], np.diff(offsets))
+
+
+def hash_text(text: str) -> Hash:
+    """Hash of one text, as arrays of one element."""
+    raw = np.frombuffer(text.encode(), dtype=np.uint8)
+    return hash_bytes(raw, np.zeros(1, dtype=np.int64), np.array([len(raw)], dtype=np.int64))
