@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from nanotally.streams.commands.explain_words import document, words
 from nanotally.streams.domain.explaining import Differs, Piece, charge_name, explain, why_nothing
 from nanotally.streams.domain.tariff import Condition, Meter, Party, Rule, Split, TariffVersion, Tier
 from nanotally.streams.errors import ExitCode
@@ -323,3 +324,25 @@ def test_why_nothing_was_charged_is_said() -> None:
 
 def test_a_charge_of_what_fell_due_has_its_number_in_its_name() -> None:
     assert charge_name({"usage_partition": 2, "usage_offset": 1047, "n": 3}) == "2-1047-3"
+
+
+def test_an_explanation_reads_as_the_arithmetic_that_was_done() -> None:
+    text = words(explain(CODE, TARIFF))
+    assert "WHY WAS service:code CHARGED 0.000322200 USD AT 2023-11-16T18:43:32Z?   (charge 2-1047)" in text
+    assert "758 tokens by rule tokens-in; this month (2023-11-01) per item 9,999,810 -> 10,000,568" in text
+    assert "190 to 10,000,000 " in text and "=  95,000 nanos" in text
+    assert "568 above 10,000,000 to 1,000,000,000 × 0.40 USD per 1,000,000 tokens = 227,200 nanos" in text
+    assert "sum                                       322,200" in text
+
+
+def test_a_remainder_is_told_where_it_decides() -> None:
+    said = "exact total 660,000 -> 666,666 2/3 nanos; whole nanos 666,666 less 660,000 charged before = 6,666"
+    assert said in words(explain(SECOND, TARIFF))
+
+
+def test_a_document_has_exact_figures_only() -> None:
+    line = document(explain(SECOND, TARIFF))["lines"][0]
+    assert line["exact_nanos_after"] == "2000000/3"
+    assert line["pieces"] == [
+        {"quantity": "0.001", "above": "0", "to": None, "nanos_per_unit": "20000000/3", "nanos": "20000/3"}
+    ]
