@@ -1,0 +1,215 @@
+"""One partition of one topic on its way into ClickHouse.
+
+What has arrived is written at once; then the partition rests, for as long as is in proportion to what writing cost,
+while the lane in front gathers the next batch. So a single use is visible in a moment, many come in large inserts, and
+merges keep up. While ClickHouse is away the batch in hand is tried again and again, which holds back the lane, and that
+the fetches; nothing is lost, because the position is in ClickHouse and follows the rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from nanotally.sinks.client import Address, waits
+from nanotally.sinks.identity import TopicIdentity
+from nanotally.sinks.record_rows import chunk_row
+from nanotally.sinks.rows import take
+from nanotally.sinks.tables import CHUNKS, TOPICS
+from nanotally.sinks.warehouse import Position, Warehouse
+from nanotally.sinks.writer import ClickHouseWarehouse
+from nanotally.streams.domain.records import LONG_AGO, RawChunk
+from nanotally.streams.environment import Environment
+from nanotally.streams.errors import Transient
+from nanotally.streams.pipeline.kafka_broker import KafkaBroker
+from nanotally.streams.pipeline.stage import Stage
+
+__all__ = ["TOPICS", "SinkPartition", "address_of", "sink_partition", "sink_stage"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+ROWS_MAX = 50_000  # records written at once; more cost memory and gain nothing
+ROWS_FULL = 10_000  # from so many on there is no rest: the input is behind
+REST_TIMES = 8  # rest for so many times what writing took,
+REST_MIN_S, REST_MAX_S = 0.1, 1.0  # within these bounds: the worst a use waits here
+WARN_AFTER_S = 1.0  # of waiting for ClickHouse
+
+
+class SinkPartition:
+    """A partition worker: position from ClickHouse, rows exactly once, backpressure while ClickHouse is away."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        warehouse: Warehouse,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        rest_max_s: float = REST_MAX_S,
+    ) -> None:
+        """topic: logical name; clock: seconds, for rests and figures; rest_max_s: 0 for none."""
+        self._topic = topic
+        self._partition = partition
+        self._name = f"sink {topic}[{partition}]"
+        self._warehouse = warehouse
+        self._clock = clock
+        self._rest_max_s = rest_max_s
+        self._at = Position()
+        self._busy = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._waiting_for = ""
+        self._watermark_us = LONG_AGO
+        self._figures = {"records": 0.0, "chunks": 0.0, "rows": 0.0, "retries": 0.0}
+        self._figures |= {"decode_seconds": 0.0, "write_seconds": 0.0}
+
+    @property
+    def position(self) -> int:
+        """Offset of the next record to write; everything before it is in ClickHouse."""
+        return self._at.next_offset
+
+    @property
+    def waiting_for(self) -> str:
+        """'ClickHouse ...' while it does not answer, else empty."""
+        return self._waiting_for
+
+    async def open(self) -> int:
+        """Takes the partition over and gives its position. Waits while ClickHouse is away, with a message."""
+        at = await self._patiently(lambda: self._warehouse.open(self._topic, self._partition))
+        if at is not None:
+            self._at = at
+            log.info("%s opened at offset %d", self._name, at.next_offset)
+        return self._at.next_offset
+
+    async def process(self, chunk: RawChunk) -> None:
+        """Writes the records from the position on; returns early where it is being closed.
+
+        Raises BrokenInvariant for records that no stage writes."""
+        async with self._busy:
+            chunk = chunk.since(self._at.next_offset)
+            for first in range(0, len(chunk), ROWS_MAX):
+                started = self._clock()
+                if not await self._write(chunk.part(first, min(first + ROWS_MAX, len(chunk)))):
+                    return
+                took = self._clock() - started
+            if 0 < len(chunk) < ROWS_FULL:
+                await self._rest(took)
+
+    async def close(self) -> None:
+        """Lets the write in hand end, if ClickHouse answers, and gives the connection up."""
+        self._closing.set()
+        async with self._busy:
+            await asyncio.to_thread(self._warehouse.close)
+
+    def figures(self) -> Mapping[str, float]:
+        """Since opening: records taken, chunks written, rows written (those left out as known too), retries, seconds
+        spent; and the newest watermark seen, microseconds UTC."""
+        return {**self._figures, "watermark_us": float(self._watermark_us)}
+
+    def account(self, account: str) -> dict[str, Any] | None:
+        """None: a sink keeps no windows."""
+        return None
+
+    async def _write(self, chunk: RawChunk) -> bool:
+        """Rows, then the position; False where it was closed before all was written."""
+        started = self._clock()
+        taken = await asyncio.to_thread(take, chunk)
+        self._figures["decode_seconds"] += self._clock() - started
+        after = Position(int(chunk.offsets[-1]) + 1, self._at.records + taken.records)
+        started = self._clock()
+        for table, batch in [(some.table, some.batch) for some in taken.rows] + [
+            (CHUNKS, chunk_row(self._topic, self._partition, after, taken.chunk, taken.duplicates))
+        ]:
+            if await self._patiently(lambda t=table, b=batch: self._put(t, b)) is None:  # type: ignore[misc]
+                return False
+            self._figures["rows"] += len(batch)
+        self._figures["write_seconds"] += self._clock() - started
+        self._figures["records"] += len(chunk)
+        self._figures["chunks"] += 1
+        self._at = after
+        if taken.chunk:
+            self._watermark_us = taken.chunk[1]["watermark_us"]
+        return True
+
+    def _put(self, table: str, batch: pa.RecordBatch) -> bool:
+        self._warehouse.write(table, batch, self._topic, self._partition)
+        return True
+
+    async def _patiently(self, action: Callable[[], T]) -> T | None:
+        """The action in a thread, again while ClickHouse is away; None where it was closed meanwhile."""
+        waited = 0.0
+        for wait in waits():
+            try:
+                result = await asyncio.to_thread(action)
+            except Transient as fault:
+                self._figures["retries"] += 1
+                self._waiting_for = str(fault)
+                waited += wait
+                log.log(
+                    logging.WARNING if waited >= WARN_AFTER_S else logging.INFO,
+                    "%s waits: %s; again in %.2f s",
+                    self._name,
+                    fault,
+                    wait,
+                )
+            else:
+                if self._waiting_for:
+                    log.info("%s goes on", self._name)
+                self._waiting_for = ""
+                return result
+            if await self._closed_within(wait):
+                return None
+        raise AssertionError("waits() never ends")
+
+    async def _rest(self, took: float) -> None:
+        rest = min(max(took * REST_TIMES, REST_MIN_S), self._rest_max_s)
+        if rest > 0:
+            await self._closed_within(rest)
+
+    async def _closed_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
+def address_of(environment: Environment) -> Address:
+    """Where the environment says that ClickHouse is."""
+    return Address(
+        native=environment.clickhouse,
+        database=environment.database,
+        user=environment.clickhouse_user,
+        password=environment.clickhouse_password,
+        http=environment.clickhouse_http,
+    )
+
+
+def sink_partition(
+    topic: str, partition: int, environment: Environment, identity: TopicIdentity | None = None
+) -> SinkPartition:
+    """The worker of one partition of one of TOPICS (logical name); connects when it is opened.
+
+    identity: the topic as Kafka knows it; opening raises BrokenInvariant where the database was filled from another."""
+    return SinkPartition(topic, partition, ClickHouseWarehouse(address_of(environment), identity))
+
+
+def sink_stage(environment: Environment) -> Stage:
+    """The stage 'sink': a worker for each partition of TOPICS."""
+    from nanotally.streams.pipeline.app import group_of  # brings Faust, which nothing else here needs
+
+    broker = KafkaBroker(environment.kafka, prefix=environment.prefix, group=group_of("sink", environment))
+
+    async def make_worker(topic: str, partition: int) -> SinkPartition:
+        facts = await broker.describe(topic)
+        return sink_partition(
+            topic, partition, environment, TopicIdentity(facts.cluster_id, facts.topic_id, facts.partitions)
+        )
+
+    return Stage("sink", TOPICS, make_worker, close_shared=broker.close)
