@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nanotally.streams.commands.output import AsJson, say_json, table
 from nanotally.streams.domain.tariff import Settings, TariffVersion
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode, NotFound
@@ -27,7 +27,6 @@ tariff_app = typer.Typer(
 
 Files = Annotated[list[Path], typer.Argument(help="Tariff files.", metavar="FILE")]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file.", metavar="FILE")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @tariff_app.command("check")
@@ -65,7 +64,7 @@ def check(files: Files, settings: SettingsFile = None, as_json: AsJson = False) 
             "problems": problems,
             "tariffs": [version_document(r.version, str(file)) for file, r in read.items()],
         }
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        say_json(document)
     else:
         for r in read.values():
             typer.echo(version_words(r.version) + "\n")
@@ -116,7 +115,7 @@ def publish(
             "tariffs": [_line(t) for t in book.tariffs],
             "partitions": sorted(partitions),
         }
-        typer.echo(json.dumps(document, ensure_ascii=False))
+        say_json(document)
         return
     _say_findings([w for r in read for w in r.warnings], [])
     held = figures.listing([f"{t.tariff} {t.version}" for t in book.tariffs])
@@ -140,7 +139,7 @@ def show(
     published = _book(read_published(environment.kafka, environment.prefix), book)
     chosen = _versions(published, tariff, version)
     if as_json:
-        typer.echo(json.dumps(_book_document(published, chosen), ensure_ascii=False))
+        say_json(_book_document(published, chosen))
     elif source:
         typer.echo("---\n".join(published.sources[t.tariff, t.version] for t in chosen))
     elif tariff is None:
@@ -210,11 +209,12 @@ def _say_book(published: PublishedBook, now_us: int) -> None:
         f"settled each {settings.settlement} ({settings.zone}), windows {figures.listing(list(settings.windows))}, "
         f"lateness {settings.lateness_us // 10**6} s, payout from {thresholds}"
     )
+    rows = []
     for t in book.tariffs:
         begun = [v for v in book.versions(t.tariff) if v.effective_from_us <= now_us]
         state = "in force" if begun and begun[-1] is t else "past" if t in begun else "to come"
-        since = figures.instant(t.effective_from_us)
-        typer.echo(f"  {t.tariff:24} version {t.version:<4} from {since:32} {state:9} {t.content_hash[:16]}")
+        rows.append((t.tariff, t.version, figures.instant(t.effective_from_us), state, t.content_hash[:16]))
+    table(("tariff", "version", "from", "", "content"), rows, right=("version",))
 
 
 def _line(t: TariffVersion) -> dict[str, Any]:
