@@ -24,9 +24,8 @@ from aiokafka.errors import (
 )
 from aiokafka.producer import sender as aiokafka_sender
 from aiokafka.record._crecords import default_records
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError as AdminError
 
+from nanotally.streams.admin import admin_client
 from nanotally.streams.domain.records import Emission
 from nanotally.streams.errors import BrokenInvariant, Transient
 from nanotally.streams.pipeline.broker import LogBatch, Taken, TopicFacts
@@ -36,6 +35,7 @@ log = logging.getLogger(__name__)
 BATCH_BYTES = 4 << 20  # before compression; topics of outputs take 8 MiB
 REQUEST_BYTES = 8 << 20
 READ_BYTES = 8 << 20
+ASK_TIMEOUT_S = 5.0
 POLL_MS = 50  # a log that ends in control records is known to be read only after an empty poll
 RETRY_BACKOFF_MS = 20
 TRANSACTION_TIMEOUT_MS = 15_000  # what a dead worker left open holds back readers for so long at most
@@ -74,15 +74,9 @@ class KafkaBroker:
         return self._facts[topic]
 
     def _describe(self, name: str) -> TopicFacts:
-        try:
-            admin = KafkaAdminClient(bootstrap_servers=self._servers)
-            try:
-                cluster = admin.describe_cluster()
-                (found,) = admin.describe_topics([name])
-            finally:
-                admin.close()
-        except AdminError as e:
-            raise Transient(f"Kafka at {','.join(self._servers)} does not answer: {e}") from e
+        with admin_client(",".join(self._servers), ASK_TIMEOUT_S) as admin:
+            cluster = admin.describe_cluster()
+            (found,) = admin.describe_topics([name])
         if found["error_code"] or not found["partitions"]:
             raise Transient(f"there is no topic {name} at {','.join(self._servers)} yet; `nanotally doctor` says more")
         return TopicFacts(cluster["cluster_id"], str(found["topic_id"]), len(found["partitions"]))

@@ -1,29 +1,11 @@
-"""Topics and records on a real broker, for tests of the stages."""
+"""Records on a real broker: written and read directly, for tests of the stages."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from kafka import KafkaAdminClient
-from kafka.admin import NewTopic
-
-
-def create_topics(kafka: str, prefix: str, topics: Mapping[str, int]) -> None:
-    """Creates PREFIX + name with so many partitions each; `usage` gets the broker's time."""
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    configs = {True: {"message.timestamp.type": "LogAppendTime"}, False: {"max.message.bytes": str(8 << 20)}}
-    try:
-        admin.create_topics(
-            [NewTopic(prefix + name, n, 1, topic_configs=configs[name == "usage"]) for name, n in topics.items()]
-        )
-        until = time.monotonic() + 20
-        while any(not found["partitions"] for found in admin.describe_topics([prefix + name for name in topics])):
-            assert time.monotonic() < until, "the topics do not come up"
-    finally:
-        admin.close()
 
 
 async def publish(kafka: str, topic: str, by_partition: Mapping[int, Sequence[bytes]]) -> None:

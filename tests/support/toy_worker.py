@@ -1,14 +1,17 @@
 """Runs the toy stage as a worker process: `python -m tests.support.toy_worker`, settings from the environment.
 
-TOY_SLOW: seconds that each decision takes, so that a fault meets it at work."""
+TOY_SLOW_S: seconds that each decision takes; TOY_FETCH: records handed over at a time; so that a fault meets the worker
+at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the decision that reaches so many records of a partition."""
 
 from __future__ import annotations
 
 import os
+import signal
 import time
 
 from nanotally.streams.domain.records import PartitionLogic, RawChunk, Step
 from nanotally.streams.environment import Environment
+from nanotally.streams.pipeline import app, lanes
 from nanotally.streams.pipeline.broker import Broker
 from nanotally.streams.pipeline.knobs import Knobs
 from nanotally.streams.pipeline.stage import LiveAnswers
@@ -17,13 +20,17 @@ from nanotally.streams.pipeline.store import Slot
 from nanotally.streams.pipeline.worker import run, set_up_logging
 from tests.support.toy_logic import ToyLogic
 
-SLOW_S = float(os.environ.get("TOY_SLOW", "0"))
+SLOW_S = float(os.environ.get("TOY_SLOW_S", "0"))
+STOP_AT = int(os.environ.get("TOY_STOP_AT", "0"))
 
 
 class SlowToy(ToyLogic):
     def decide(self, chunk: RawChunk) -> Step:
         time.sleep(SLOW_S)
-        return super().decide(chunk)
+        before, step = self.n, super().decide(chunk)
+        if before < STOP_AT <= self.n:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return step
 
 
 async def _logic(broker: Broker, partition: int) -> PartitionLogic:
@@ -32,6 +39,8 @@ async def _logic(broker: Broker, partition: int) -> PartitionLogic:
 
 def main() -> None:
     set_up_logging("payers")
+    if "TOY_FETCH" in os.environ:
+        app.FETCH_RECORDS = lanes.CHUNK_RECORDS = int(os.environ["TOY_FETCH"])
     environment, knobs = Environment.load(), Knobs.load()
     slot = Slot(environment.state / f"{environment.prefix}payers")
     answers = LiveAnswers("payers", "payer:", "usage")
