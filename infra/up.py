@@ -13,13 +13,11 @@ from pathlib import Path
 
 import urllib3
 
-from infra import starter
 from infra.command import run, say
+from infra.prepare import prepare
 from infra.services import local, processes
 from infra.services.folder import Folder
 from infra.services.local import WORKER, Say
-from nanotally.sinks.migrate import migrate
-from nanotally.streams import admin
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import Transient
 
@@ -37,12 +35,7 @@ def bring_up(
     services = local.ensure(folder, say, variables)
     environment = environment_of(services, variables, folder)
     local.write_addresses(folder, services, environment.database)
-    made = admin.create_topics(environment.kafka, environment.prefix)
-    say(f"topics made: {', '.join(made)}" if made else "topics are there")
-    applied = migrate(environment)
-    say(f"tables made in {environment.database}: {len(applied)} migrations" if applied else "tables are there")
-    if book:
-        starter.publish_if_none(environment, say)
+    prepare(environment, say, book)
     if workers:
         start_workers(folder, environment, say)
     return environment

@@ -24,6 +24,7 @@ CONFIG = """\
     <timezone>UTC</timezone>
     <mark_cache_size>268435456</mark_cache_size>
     <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
+    <background_schedule_pool_size>8</background_schedule_pool_size>
     <max_concurrent_queries>100</max_concurrent_queries>
 </clickhouse>
 """

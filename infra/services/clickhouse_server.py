@@ -26,7 +26,7 @@ def main(library: str, config: str, data: str, native_port: str, http_port: str)
         f"--tcp_port={native_port}",
         f"--http_port={http_port}",
         f"--query={SERVE}",
-        "--log-level=warning",
+        "--log-level=error",
         "--logger.console",
     ]
     chdb = ctypes.CDLL(library)
