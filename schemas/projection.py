@@ -63,9 +63,7 @@ def _column(array: pa.Array, written: Shape, wanted: Shape, arrow_type: pa.DataT
 
 
 def _value(default: Any, arrow_type: pa.DataType) -> Any:
-    """A default of a schema as pyarrow takes it: a map is a list of pairs; bytes stand in JSON as code points."""
-    if pa.types.is_map(arrow_type) and default is not None:
-        return list(default.items())
+    """A default of a schema as pyarrow takes it; bytes stand in JSON as code points."""
     if pa.types.is_binary(arrow_type) and default is not None:
         return default.encode("latin-1")
     return default

@@ -330,6 +330,20 @@ class TestIsolation:
         codec.decode("UsageEvent", GOOD)
         assert readings == [40]
 
+    def test_so_is_one_with_all_lengths_of_strings_and_integers(self, readings: list[int]) -> None:
+        # Where a varint gets one byte longer: at 64 * 128^k and one below the opposite.
+        edges = [edge + side for k in range(8) for edge in (64 << 7 * k, -(64 << 7 * k)) for side in (-1, 0, 1)]
+        lengths = [0, 1, 63, 64, 65, 8191, 8192, 8193]
+        records = [usage_event(quantity=edge, duration_us=edge) for edge in edges]
+        records += [usage_event(item="x" * length, session="y" * length) for length in lengths]
+        records += [usage_event(attributes={f"k{n}": "v" for n in range(count)}) for count in (0, 1, 63, 64, 65)]
+        records += [usage_event(creator=None, scale=scale) for scale in (-(1 << 27), (1 << 27) - 1)]
+        for some in (records, *([record] for record in records)):
+            readings.clear()
+            decoded = codec.decode("UsageEvent", [codec.encode_one("UsageEvent", record) for record in some])
+            assert records_of(decoded.batch, USAGE.shape) == some
+            assert readings == [len(some)], some
+
     @pytest.mark.parametrize("bad", [[0], [4095], [1000, 1001], [5, 1500, 3000]])
     def test_k_bad_ones_of_n_cost_k_log_n_readings(self, readings: list[int], bad: list[int]) -> None:
         values = (GOOD * 103)[:4096]
@@ -356,8 +370,12 @@ class TestIsolation:
 
     @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError])
     def test_nothing_else_is_swallowed(self, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+        read, errors = pyruhvro.deserialize_array, [error]
+
         def reader(values: list[bytes], text: str) -> pa.RecordBatch:
-            raise error
+            if errors:
+                raise errors.pop()
+            return read(values, text)
 
         monkeypatch.setattr(columns, "deserialize_array", reader)
         with pytest.raises(error):
@@ -391,6 +409,8 @@ class TestSplitting:
     def test_mixed(self) -> None:
         values = [GOOD[0], self.CONTROL_VALUE, None, GOOD[1], b"", b"\xc3\x01", GOOD[2]]
         assert self.split(values) == {"UsageEvent": [0, 3, 6], "Control": [1], None: [2, 4, 5]}
+        assert self.split([GOOD[0], self.CONTROL_VALUE]) == {"UsageEvent": [0], "Control": [1]}
+        assert self.split([self.CONTROL_VALUE, GOOD[0]]) == {"UsageEvent": [1], "Control": [0]}
 
     def test_none_alone(self) -> None:
         assert self.split([None]) == {None: [0]}

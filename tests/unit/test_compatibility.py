@@ -162,6 +162,12 @@ class TestReading:
             "Statement against version 3: recorded datum 1 is not read: field due_nanos: it ends"
         )
 
+    def test_values_that_are_read_wrongly_are_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        known = catalog.schema("Statement")
+        monkeypatch.setattr(compatibility, "project", lambda batch, *_: batch.take([1, 0]))
+        faults = compatibility.unread(known, known, 1, [write_datum(known, one) for one in samples(known.shape)[:2]])
+        assert [fault.what[:28] for fault in faults] == ["recorded datum 0 is read as ", "recorded datum 1 is read as "]
+
     def test_what_the_rules_would_let_pass_is_found_by_reading(self) -> None:
         known, other = catalog.schema("Statement"), changed("Statement", added())
         datums = [write_datum(known, record) for record in samples(known.shape)[:1]]
