@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from infra.command import run, say
+from infra.down import PATIENCE_S
 from infra.services import clickhouse, kafka, local
 from infra.services.folder import Folder
 
@@ -19,7 +20,7 @@ def main() -> None:
     if not folder.root.exists():
         print("nothing was started here")
         return
-    with folder.only_one("make reset"):
+    with folder.only_one("make reset", PATIENCE_S):
         local.stop_all(folder, say)
         gone = folder.forget(DATA)
     print(f"forgotten: {', '.join(path.name for path in gone)}" if gone else "there was nothing to forget")

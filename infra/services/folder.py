@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from nanotally.streams.errors import InvalidInput, Transient
 
@@ -54,21 +55,21 @@ class Folder:
         return self.root / "services.json"
 
     @contextmanager
-    def only_one(self, command: str) -> Iterator[None]:
+    def only_one(self, command: str, patience_s: float = 0.0) -> Iterator[None]:
         """Hold the folder's lock for the length of a command that starts or stops things.
 
-        Raises Busy with the other command's name, process and age. The lock ends with the process that holds it."""
+        Raises Busy with the other command's name, process and age when it is not free within `patience_s`. The lock
+        ends with the process that holds it."""
         make(self.root)
-        path = self.root / "lock"
-        with path.open("a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                other = file.read().strip() or "another command"
-                raise Busy(f"{other} is at work in {self.root}; wait for it to end, or stop it") from None
-            file.seek(0)
-            file.truncate()
+        deadline = time.monotonic() + patience_s
+        with (self.root / "lock").open("a+", encoding="utf-8") as file:
+            while not _locked(file):
+                if time.monotonic() >= deadline:
+                    file.seek(0)
+                    other = file.read().strip() or "another command"
+                    raise Busy(f"{other} is at work in {self.root}; wait for it to end, or stop it")
+                time.sleep(0.1)
+            file.truncate(0)
             file.write(f"{command} (process {os.getpid()}, since {time.strftime('%H:%M:%S')})")
             file.flush()
             yield
@@ -85,6 +86,15 @@ class Folder:
             else:
                 path.unlink()
         return there
+
+
+def _locked(file: TextIO) -> bool:
+    """Whether the lock could be had."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make(path: Path) -> Path:
