@@ -9,10 +9,8 @@ import os
 
 from infra.command import run, say
 from infra.down import PATIENCE_S
-from infra.services import clickhouse, kafka, local
+from infra.services import local
 from infra.services.folder import Folder
-
-DATA = (kafka.NAME, clickhouse.NAME, "state")
 
 
 def main() -> None:
@@ -22,8 +20,8 @@ def main() -> None:
         return
     with folder.only_one("make reset", PATIENCE_S):
         local.stop_all(folder, say)
-        gone = folder.forget(DATA)
-    print(f"forgotten: {', '.join(path.name for path in gone)}" if gone else "there was nothing to forget")
+        gone = folder.forget()
+    print(f"forgotten: {', '.join(gone)}" if gone else "there was nothing to forget")
     for variable in ("NANOTALLY_KAFKA", "NANOTALLY_CLICKHOUSE"):
         if os.environ.get(variable):
             print(f"what is at {os.environ[variable]} ({variable}) was not touched")

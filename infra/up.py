@@ -16,7 +16,7 @@ import urllib3
 from infra.command import run, say
 from infra.prepare import prepare
 from infra.services import local, processes
-from infra.services.folder import Folder
+from infra.services.folder import Folder, read_json
 from infra.services.local import WORKER, Say
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import Transient
@@ -34,7 +34,9 @@ def bring_up(
     variables = dict(os.environ if environ is None else environ)
     services = local.ensure(folder, say, variables)
     environment = environment_of(services, variables, folder)
-    local.write_addresses(folder, services, environment.database)
+    # Whoever brings up something for itself alone, as the demo does, leaves the database of the installation's own.
+    before = str(read_json(folder.services_file).get("database", "nanotally"))
+    local.write_addresses(folder, services, environment.database if workers else before)
     prepare(environment, say, book)
     if workers:
         start_workers(folder, environment, say)

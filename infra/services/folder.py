@@ -75,17 +75,15 @@ class Folder:
             yield
             file.truncate(0)
 
-    def forget(self, services: tuple[str, ...]) -> list[Path]:
-        """Delete the data of the services, the logs, ports and addresses; returns what there was of it."""
-        paths = [self.data(service) for service in services]
-        paths += [self.root / "logs", self.root / "run", self.ports_file, self.services_file]
-        there = [path for path in paths if path.exists()]
+    def forget(self) -> list[str]:
+        """Delete all but the lock, which is held: data, logs, ports, addresses; returns what there was of it."""
+        there = sorted(path for path in self.root.iterdir() if path.name != "lock")
         for path in there:
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        return there
+        return [path.name for path in there]
 
 
 def _locked(file: TextIO) -> bool:

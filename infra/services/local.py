@@ -111,10 +111,11 @@ def write_addresses(folder: Folder, services: Services, database: str) -> None:
     )
 
 
-def stop_all(folder: Folder, say: Say, names: tuple[str, ...] = NAMES) -> list[str]:
-    """Stop what was started in this folder and still runs, in order; returns the names."""
+def stop_all(folder: Folder, say: Say) -> list[str]:
+    """Stop whatever was started in this folder and still runs, in order; returns the names."""
+    others = sorted(path.stem for path in folder.run_file("").parent.glob("*.json") if path.stem not in NAMES)
     stopped = []
-    for name in names:
+    for name in (*others, *NAMES):  # others: what commands start for themselves, as the demo its workers
         if processes.state(folder, name).runs:
             say(f"stopping {name}")
         if processes.stop(folder, name):

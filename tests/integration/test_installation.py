@@ -118,7 +118,7 @@ def test_reset_forgets_everything(installation: Installation) -> None:
     pids = installation.pids()
     forgotten = installation.run("reset")
     assert forgotten.returncode == 0, forgotten.stderr
-    assert "forgotten: kafka, clickhouse, state, logs, run, ports.json, services.json" in forgotten.stdout
+    assert "forgotten: clickhouse, kafka, logs, ports.json, run, services.json" in forgotten.stdout
     assert [pid for pid in pids if processes.start_time(pid) is not None] == []
     assert [path.name for path in installation.folder.root.iterdir()] == ["lock"]
 

@@ -38,13 +38,16 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         make(tmp_path / "file" / "data")
 
 
-def test_forgetting_takes_data_and_leaves_the_rest(tmp_path: Path) -> None:
+def test_forgetting_takes_all_but_the_lock(tmp_path: Path) -> None:
     folder = Folder.of(tmp_path)
     make(folder.data("kafka"))
-    make(folder.root / "types")
+    (tmp_path / "keep").touch()
+    (folder.root / "link").symlink_to(tmp_path)
     write_json(folder.services_file, {"kafka": "127.0.0.1:9092"})
-    assert [path.name for path in folder.forget(("kafka", "clickhouse"))] == ["kafka", "services.json"]
-    assert sorted(path.name for path in folder.root.iterdir()) == ["types"]
+    with folder.only_one("make reset"):
+        assert folder.forget() == ["kafka", "link", "services.json"]
+    assert [path.name for path in folder.root.iterdir()] == ["lock"]
+    assert (tmp_path / "keep").exists(), "what a link points to stays"
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
