@@ -57,13 +57,15 @@ class BadDatum:
 class Decoded:
     """`index[i]` is the position in the input of row i of `batch`, rising; `bad` are the other values, by position.
 
-    `older` are the rows of the batch that were written with an older version of the schema, rising.
+    `older` are the rows of the batch that were written with an older version of the schema, rising; `whole` says that the
+    chunk was read as one, so that there are neither older nor bad ones nor any in another than the canonical encoding.
     """
 
     batch: pa.RecordBatch
     index: Positions
     bad: tuple[BadDatum, ...] = ()
     older: Positions = field(default_factory=lambda: np.empty(0, np.int64))
+    whole: bool = False
 
 
 def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
@@ -93,7 +95,7 @@ def decode(name: str, values: Sequence[Value]) -> Decoded:
     writers = catalog.writers(name)
     batch = read_whole(writers[0], values)
     if batch is not None:
-        return Decoded(batch, np.arange(len(values), dtype=np.int64))
+        return Decoded(batch, np.arange(len(values), dtype=np.int64), whole=True)
     return _decode_each(writers, values)
 
 
@@ -149,16 +151,13 @@ def _header_fault(name: str, value: Value) -> tuple[Literal["malformed", "unknow
 def event_bodies(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
     """For each row of `decoded = decode('UsageEvent', values)` the datum without header, by the current schema.
 
-    They are the bytes as they were published, except for events of an older version, which are encoded anew.
+    They are the bytes as they were published, but for events of an older version and those that are not in the one
+    canonical encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has the
+    same bytes whatever library wrote it.
     """
-    if len(decoded.index) == len(values) and not len(decoded.older):
+    if decoded.whole:  # the proof of the lengths is one of canonical encoding
         return [value[HEADER_BYTES:] for value in values]
-    bodies = [values[position][HEADER_BYTES:] for position in decoded.index.tolist()]
-    if len(decoded.older):
-        anew = encode("UsageEvent", decoded.batch.take(pa.array(decoded.older)))
-        for row, value in zip(decoded.older.tolist(), anew, strict=True):
-            bodies[row] = value[HEADER_BYTES:]
-    return bodies
+    return [value[HEADER_BYTES:] for value in encode("UsageEvent", decoded.batch)]
 
 
 def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:

@@ -132,6 +132,14 @@ def test_attributes_in_another_order_are_the_same_content() -> None:
     assert bench.logic.state.counts["duplicate"] == 1
 
 
+def test_the_same_use_in_another_valid_encoding_is_a_repeat() -> None:
+    plain = event("a", attributes={"x": "1"})
+    assert plain.endswith(b"\x02\x02x\x021\x00")
+    sized = plain[:-6] + b"\x01\x08\x02x\x021\x00"  # the map's block says its size in bytes, as Avro allows
+    bench = PayersBench(book(version(rule()))).take(plain, sized)
+    assert bench.logic.state.counts["duplicate"] == 1
+
+
 def test_an_id_is_forgotten_only_when_its_repeat_is_too_old() -> None:
     bench = PayersBench(book(version(rule()), horizon_us=HOUR))
     bench.take(event("a"), event("b", T0 + HOUR), event("a"), event("c", T0 + HOUR + 1), event("a"))
