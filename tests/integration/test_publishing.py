@@ -17,7 +17,7 @@ from nanotally.streams.commands import app
 from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion
 from nanotally.streams.errors import BrokenInvariant, ExitCode, NotFound, Transient
 from nanotally.streams.tariffs import publishing
-from nanotally.streams.tariffs.books import BookErrors
+from nanotally.streams.tariffs.books import BookErrors, PublishedBook
 from nanotally.streams.tariffs.publishing import (
     Control,
     Publication,
@@ -99,9 +99,9 @@ def test_of_two_who_publish_at_once_one_is_turned_away_and_no_version_is_lost(
     kafka: str, topics: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish_book(kafka, topics, Publication([version(1)]), NOW)
-    read: Callable[[str, str], list[publishing.PublishedBook]] = publishing.read_published
+    read: Callable[[str, str], list[PublishedBook]] = publishing.read_published
 
-    def overtaken(bootstrap: str, prefix: str) -> list[publishing.PublishedBook]:
+    def overtaken(bootstrap: str, prefix: str) -> list[PublishedBook]:
         """Another publisher comes between the reading of the books and the writing of the next one."""
         books = read(bootstrap, prefix)
         monkeypatch.setattr(publishing, "read_published", read)
