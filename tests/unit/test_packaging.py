@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -27,7 +28,6 @@ DOMAIN_MUST_NOT_IMPORT = {
     "threading",
     "subprocess",
     "os",
-    "io",
     "pathlib",
 }
 
@@ -138,3 +138,17 @@ def test_make_help_shows_every_target() -> None:
     assert declared is not None
     documented = set(re.findall(r"^([a-z]+):.*## \S", text, re.MULTILINE))
     assert set(declared.group(1).split()) == documented
+
+
+def test_an_old_python_is_told_what_to_do(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    old = tmp_path / "python3.9"
+    old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    old.chmod(0o755)
+    command = ["make", "setup", f"PYTHON={old}"]
+    refused = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert f"nanotally needs Python 3.11 or later; {old} is Python 3.9.2." in refused.stdout
+    assert "make PYTHON=/path/to/python3.11 setup" in refused.stdout
+    assert not (tmp_path / ".venv").exists()
