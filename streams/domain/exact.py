@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING
@@ -31,43 +32,58 @@ def max_price_nanos(text: str) -> Fraction | None:
 
 
 def rate(
-    price: Price, groups: Groups, before: ScopeRows, quantity: Int64Array, max_price: list[MaxPrice | None] | None
+    prices: Sequence[Price],
+    groups: Groups,
+    before: ScopeRows,
+    quantity: Int64Array,
+    max_price: list[MaxPrice | None] | None,
 ) -> Rated:
-    """As rating.rate: each scope's uses in row order. A use above its max_price, compared with its exact step under
-    what the cap leaves, is refused and changes nothing; so is one whose scope would leave 62 bits."""
+    """As rating.rate with a price of each use: each scope's uses in row order, under whatever versions. A use above its
+    max_price, compared with its exact step under what the cap leaves, is refused and changes nothing; so is one whose
+    scope would leave 62 bits."""
     from nanotally.streams.domain.rating import Rated
 
     columns = [[0] * len(quantity) for _ in range(9)]
     ends = np.append(groups.starts[1:], len(quantity)).tolist()
     quantities = quantity.tolist()
     for place, (start, end) in enumerate(zip(groups.starts.tolist(), ends, strict=True)):
-        used, total = int(before.quantity[place]), int(before.total[place])
-        remainder, den, charged = int(before.remainder[place]), int(before.den[place]), int(before.charged[place])
-        common = lcm(den, price.den)
+        scope = _Scope(before, place)
+        for row in groups.order[start:end].tolist():
+            limit = max_price[row] if max_price is not None else None
+            for column, value in zip(columns, scope.take(prices[row], quantities[row], limit), strict=True):
+                column[row] = value
+    return Rated(*(np.array(column, dtype=np.int64) for column in columns))
+
+
+class _Scope:
+    """One scope in Python integers."""
+
+    def __init__(self, before: ScopeRows, place: int) -> None:
+        self.used, self.total = int(before.quantity[place]), int(before.total[place])
+        self.remainder, self.den = int(before.remainder[place]), int(before.den[place])
+        self.charged = int(before.charged[place])
+
+    def take(self, price: Price, quantity: int, limit: MaxPrice | None) -> tuple[int, ...]:
+        """Rates one use and moves the scope, unless it is refused; gives the fields of Rated."""
+        common = lcm(self.den, price.den)
         if common > DENOMINATOR_MAX:
             raise BrokenInvariant(
-                f"denominators {den} and {price.den} of rule {price.rule.name!r} have no common one up to 2^62; "
+                f"denominators {self.den} and {price.den} of rule {price.rule.name!r} have no common one up to 2^62; "
                 "publishing should have refused the book"
             )
-        remainder, den = remainder * (common // den), common
-        for row in groups.order[start:end].tolist():
-            step = (price.numerator(used + quantities[row]) - price.numerator(used)) * (common // price.den)
-            whole, rest = divmod(remainder + step, common)
-            new_total = total + whole
-            new_charged = new_total if price.rule.cap_nanos is None else min(new_total, price.rule.cap_nanos)
-            new_charged = max(new_charged, charged)
-            refusal = CHARGED
-            limit = max_price[row] if max_price is not None else None
-            if used + quantities[row] >= _LIMIT or new_total >= _LIMIT:
-                refusal = OUT_OF_RANGE
-            elif limit is not None:
-                asked = Fraction(step, common)
-                if price.rule.cap_nanos is not None:
-                    asked = min(asked, Fraction(max(0, price.rule.cap_nanos - charged)))
-                refusal = ABOVE_MAX_PRICE if asked > limit else CHARGED
-            values = (used, total, remainder, new_total, rest, common, charged, new_charged - charged, refusal)
-            for column, value in zip(columns, values if refusal == CHARGED else (0,) * 8 + (refusal,), strict=True):
-                column[row] = value
-            if refusal == CHARGED:
-                used, total, remainder, charged = used + quantities[row], new_total, rest, new_charged
-    return Rated(*(np.array(column, dtype=np.int64) for column in columns))
+        remainder = self.remainder * (common // self.den)
+        step = (price.numerator(self.used + quantity) - price.numerator(self.used)) * (common // price.den)
+        whole, rest = divmod(remainder + step, common)
+        total, cap = self.total + whole, price.rule.cap_nanos
+        if self.used + quantity >= _LIMIT or total >= _LIMIT:
+            return (0,) * 8 + (OUT_OF_RANGE,)
+        asked = Fraction(step, common)
+        if cap is not None:
+            asked = min(asked, Fraction(max(0, cap - self.charged)))
+        if limit is not None and asked > limit:
+            return (0,) * 8 + (ABOVE_MAX_PRICE,)
+        charged = max(total if cap is None else min(total, cap), self.charged)
+        out = (self.used, self.total, remainder, total, rest, common, self.charged, charged - self.charged, CHARGED)
+        self.used, self.total, self.remainder, self.den = self.used + quantity, total, rest, common
+        self.charged = charged
+        return out

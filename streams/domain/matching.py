@@ -32,6 +32,12 @@ class NumberedRule:
     version: TariffVersion
     rule: Rule
 
+    @property
+    def stem(self) -> tuple[str, ...]:
+        """What is the same for all scopes of the rule, over all versions that have it so."""
+        rule = self.rule
+        return (self.version.tariff, rule.name, rule.meter, rule.scope, *rule.per)
+
 
 class CompiledBook:
     """A rule book made ready to match."""
@@ -39,10 +45,15 @@ class CompiledBook:
     def __init__(self, book: RuleBook) -> None:
         self.book = book
         self.rules: list[NumberedRule] = []
+        # Rules of several versions that share their scopes (see pricing): number of the family by number of the rule.
+        self.family: list[int] = []
+        families: dict[tuple[str, ...], int] = {}
         self._of_version: dict[tuple[str, int], list[NumberedRule]] = {}
         for version in book.tariffs:
             mine = [NumberedRule(len(self.rules) + i, version, rule) for i, rule in enumerate(version.rules)]
             self.rules += mine
+            for numbered in mine:
+                self.family.append(families.setdefault(numbered.stem, len(families)))
             self._of_version[version.tariff, version.version] = mine
 
     @cached_property

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from nanotally.streams.domain import exact
 from nanotally.streams.domain.exact import max_price_nanos
 from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_strings, hash_text
 from nanotally.streams.domain.keys import Groups, group
@@ -16,6 +17,7 @@ from nanotally.streams.domain.rating import Price, Rated, rate
 from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array
 from nanotally.streams.domain.scopes import ScopeRows, Scopes
 from nanotally.streams.domain.splitting import Splits
+from nanotally.streams.domain.tariff import canonical_json
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.windows import Calendar
 
@@ -57,8 +59,7 @@ def calendar_of(zone: str) -> Calendar:
 def _stem(rule_of: NumberedRule) -> Hash:
     """Hash of what is the same for all scopes of a rule. Meter, kind of scope and `per` are in it, so that a
     changed scope begins anew."""
-    rule = rule_of.rule
-    return hash_text("\x1f".join((rule_of.version.tariff, rule.name, rule.meter, rule.scope, *rule.per)))
+    return hash_text(canonical_json(rule_of.stem))
 
 
 def scope_of(
@@ -120,31 +121,103 @@ def price_run(
 ) -> Int64Array:
     """Prices `rows` (in row order, all with a rule) into `out` and moves scopes and bases; gives the rows that were
     charged, in row order. rule, booked_at: int64[n] of all uses."""
-    rules_here = rule[rows]
-    for number in np.flatnonzero(np.bincount(rules_here)).tolist() if len(rows) else []:
-        mine = rows if len(book.rules) == 1 else rows[rules_here == number]
-        rule_of = book.rules[number]
-        key, start, end = scope_of(rule_of, uses, mine, booked_at[mine])
-        groups = group(*key)
-        asked = None if limits is None else [limits[row] for row in mine.tolist()]
-        if asked is not None and not any(limit is not None for limit in asked):
-            asked = None
-        rated = rate(_price(rule_of), groups, key, uses.quantity[mine], asked, scopes)
-        numbers = out.numbers
-        numbers["scope_start"][mine], numbers["scope_end"][mine] = start, end
-        out.key_high[mine], out.key_low[mine] = key
-        for name in _RATED:
-            numbers[name][mine] = getattr(rated, name)
-        charged = np.flatnonzero(rated.refusal == 0)
-        numbers["resolved"][mine[charged]] = splits.resolve_uses(rule_of, uses, mine[charged])
-        if rule_of.rule.scope != "event":
-            _put_scopes(scopes, groups, key, charged, rated, uses.quantity[mine], end)
+    present = np.flatnonzero(np.bincount(rule[rows])).tolist() if len(rows) else []
+    by_family: dict[int, list[int]] = {}
+    for number in present:
+        by_family.setdefault(book.family[number], []).append(number)
+    for numbers in by_family.values():
+        mine = rows if len(present) == len(numbers) else rows[np.isin(rule[rows], numbers)]
+        _price_family([book.rules[number] for number in numbers], uses, mine, rule, booked_at, limits, scopes, out)
+    for number in present:
+        mine = rows if len(present) == 1 else rows[rule[rows] == number]
+        mine = mine[out.numbers["refusal"][mine] == 0]
+        out.numbers["resolved"][mine] = splits.resolve_uses(book.rules[number], uses, mine)
     charged_rows: Int64Array = rows[out.numbers["refusal"][rows] == 0]
     amounts = out.numbers["amount"][charged_rows]
     divided = splits.divide(out.numbers["resolved"][charged_rows], amounts)
     out.numbers["base_before"][charged_rows] = divided.base_before
     out.shares.append((charged_rows, divided.nanos))
     return charged_rows
+
+
+def _price_family(
+    rules: list[NumberedRule],
+    uses: Uses,
+    mine: Int64Array,
+    rule: Int64Array,
+    booked_at: Int64Array,
+    limits: list[Fraction | None] | None,
+    scopes: Scopes,
+    out: Priced,
+) -> None:
+    """Prices rows of rules that share their scopes: one rule, or the same one in several versions."""
+    for rule_of in rules:
+        part = mine if len(rules) == 1 else mine[rule[mine] == rule_of.number]
+        key, start, end = scope_of(rule_of, uses, part, booked_at[part])
+        out.numbers["scope_start"][part], out.numbers["scope_end"][part] = start, end
+        out.key_high[part], out.key_low[part] = key
+    key = out.key_high[mine], out.key_low[mine]
+    groups = group(*key)
+    if len(rules) == 1:
+        _rate_into(rules[0], uses, mine, groups, key, limits, scopes, out)
+        return
+    # Where uses under two versions meet in one scope their order counts, so these go through it use by use.
+    ordered = rule[mine][groups.order]
+    least, most = np.minimum.reduceat(ordered, groups.starts), np.maximum.reduceat(ordered, groups.starts)
+    mixed = (least != most)[groups.codes]
+    for rule_of in rules:
+        part = np.flatnonzero(~mixed & (rule[mine] == rule_of.number))
+        if len(part):
+            part_key = key[0][part], key[1][part]
+            _rate_into(rule_of, uses, mine[part], group(*part_key), part_key, limits, scopes, out)
+    part = np.flatnonzero(mixed)
+    if len(part):
+        part_key, rows = (key[0][part], key[1][part]), mine[part]
+        groups = group(*part_key)
+        price = {rule_of.number: _price(rule_of) for rule_of in rules}
+        before = scopes.get(part_key[0][groups.first], part_key[1][groups.first], 1)
+        prices = [price[number] for number in rule[rows].tolist()]
+        rated = exact.rate(prices, groups, before, uses.quantity[rows], _asked(limits, rows))
+        _keep(rules[0], uses, rows, groups, part_key, rated, scopes, out)
+
+
+def _rate_into(
+    rule_of: NumberedRule,
+    uses: Uses,
+    rows: Int64Array,
+    groups: Groups,
+    key: Hash,
+    limits: list[Fraction | None] | None,
+    scopes: Scopes,
+    out: Priced,
+) -> None:
+    rated = rate(_price(rule_of), groups, key, uses.quantity[rows], _asked(limits, rows), scopes)
+    _keep(rule_of, uses, rows, groups, key, rated, scopes, out)
+
+
+def _asked(limits: list[Fraction | None] | None, rows: Int64Array) -> list[Fraction | None] | None:
+    """The rows' limits; None where none of them has one."""
+    if limits is None:
+        return None
+    asked = [limits[row] for row in rows.tolist()]
+    return asked if any(limit is not None for limit in asked) else None
+
+
+def _keep(
+    rule_of: NumberedRule,
+    uses: Uses,
+    rows: Int64Array,
+    groups: Groups,
+    key: Hash,
+    rated: Rated,
+    scopes: Scopes,
+    out: Priced,
+) -> None:
+    for name in _RATED:
+        out.numbers[name][rows] = getattr(rated, name)
+    if rule_of.rule.scope != "event":
+        charged = np.flatnonzero(rated.refusal == 0)
+        _put_scopes(scopes, groups, key, charged, rated, uses.quantity[rows], out.numbers["scope_end"][rows])
 
 
 def _put_scopes(

@@ -89,7 +89,7 @@ def rate(
     before = scopes.get(key[0][groups.first], key[1][groups.first], price.den)
     if max_price is None and _fits(price, before, quantity):
         return _rate_columns(price, groups, before, quantity)
-    return exact.rate(price, groups, before, quantity, max_price)
+    return exact.rate([price] * len(quantity), groups, before, quantity, max_price)
 
 
 def _fits(price: Price, before: ScopeRows, quantity: Int64Array) -> bool:

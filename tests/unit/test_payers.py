@@ -206,6 +206,18 @@ def test_remainders_are_carried_over_versions_of_another_denominator() -> None:
     assert values_of(bench.of("Charge"), "remainder_den") == [2, 6, 6, 6]
 
 
+def test_late_uses_of_an_old_version_among_those_of_a_new_one_count_in_their_order() -> None:
+    old, new = version(rule(price="1/2")), version(rule(price="3"), number=2, since_us=T0 + HOUR)
+    times = (T0, T0 + HOUR, T0 + 1, T0 + HOUR + 1, T0 + 2)
+    whole = PayersBench(book(old, new)).take(*(event(f"e{i}", at) for i, at in enumerate(times)))
+    assert whole.paid() == [0, 3, 1, 3, 0]
+    assert values_of(whole.of("Charge"), "quantity_before") == [0, 1, 2, 3, 4]
+    single = PayersBench(book(old, new))
+    for i, at in enumerate(times):
+        single.take(event(f"e{i}", at))
+    assert [c["lines"] for c in single.of("Charge")] == [c["lines"] for c in whole.of("Charge")]
+
+
 def test_above_its_max_price_a_use_is_refused_and_changes_no_scope() -> None:
     bench = PayersBench(book(version(rule(tiers=(Tier(1, Fraction(10)), Tier(None, Fraction(1)))))))
     bench.take(event("a", attributes={"max_price": "0.000000005"}), event("b"), event("c", quantity=2))
