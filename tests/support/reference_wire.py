@@ -49,14 +49,21 @@ def _entry(key: str, value: str) -> bytes:
 
 def encode_event(event: Mapping[str, Any], wire: str = "plain") -> bytes:
     """The event's datum. wire: 'plain' as every library writes it; 'blocks' with one block of the map per attribute;
-    'sized' with blocks that tell their size: valid Avro too."""
+    'sized' with blocks that tell their size; 'padded' with needless bytes in integers; 'twice' with a key that comes
+    again, of which the last counts. All of that is valid Avro."""
     if wire == "plain":
         return _datum(USAGE_EVENT, USAGE_HEADER, event)
     out = _datum(USAGE_EVENT, USAGE_HEADER, {**event, "attributes": {}})[:-1]
     for key, value in event["attributes"].items():
-        entry = _entry(key, value)
-        out += (_long(-1) + _long(len(entry)) if wire == "sized" else _long(1)) + entry
-    return out + _long(0)
+        entry, count = _entry(key, value), 1
+        if wire == "twice":
+            entry, count = _entry(key, "mars") + entry, 2
+        if wire == "sized":
+            out += _long(-1) + _long(len(entry))
+        else:
+            out += bytes([_long(count)[0] | 0x80, 0]) if wire == "padded" else _long(count)
+        out += entry
+    return out + (b"\x80\x00" if wire == "padded" else b"\x00")
 
 
 def encode_control(control: Control) -> bytes:

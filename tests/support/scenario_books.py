@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from fractions import Fraction
 from math import lcm
+from typing import Any
 
 from nanotally.streams.domain.tariff import (
     DENOMINATOR_MAX,
@@ -70,6 +71,9 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
     names = ["t", "u", "w"][: r.choice((1, 1, 2, 3))]
     tariffs = [Tariff(r, name, i) for i, name in enumerate(names)]
     versions = [t.version(start_us - DAY_US) for t in tariffs]
+    soon = r.choice((HOUR_US, 6 * HOUR_US, 2 * DAY_US))  # within which later versions come into force
+    for _ in range(r.choice((0, 0, 1, 2))):
+        versions.append(r.choice(tariffs).version(start_us + r.randint(0, soon)))
     books: dict[int, RuleBook] = {}
     number = r.choice((0, 3))
     settings = Settings(zone=zone, windows=windows, settlement=settlement)
@@ -85,7 +89,7 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
             settings = replace(settings, horizon_us=DAY_US, lateness_us=60 * SECOND_US)
         books[number] = RuleBook(number, settings, tuple(sorted(versions, key=lambda v: (v.tariff, v.version))))
         number += r.choice((1, 1, 4))
-        versions.append(r.choice(tariffs).version(start_us + r.randint(0, 2 * DAY_US)))
+        versions.append(r.choice(tariffs).version(start_us + r.randint(0, soon)))
         if r.random() < 0.1:
             versions.pop(r.randrange(len(versions)))
     return books
@@ -106,6 +110,7 @@ class Tariff:
         self.meters = (Meter("page", "page"), Meter("play", "second", 3, needs), Meter("token", "token"))
         self.rule_meters = {f"r{i}": r.choice(("page", "play", "token")) for i in range(6)}
         self.denominators: dict[str, int] = {}
+        self.shapes: dict[str, dict[str, Any]] = {}  # what mostly stays as it is in a rule's next version
 
     def version(self, effective_from_us: int) -> TariffVersion:
         r = self.r
@@ -143,16 +148,17 @@ class Tariff:
             if r.random() < 0.8
             else sorted(r.sample(range(1, 10**15), k=count - 1))
         )
+        shape = self.shapes.setdefault(name, {})
+        if not shape or r.random() < 0.25:
+            shape["per"], shape["scope"] = r.choice(PER), r.choice(("event", "hour", "day", "month", "life"))
+            shape["when"] = tuple(r.sample(CONDITIONS, k=r.choice((0, 0, 0, 1, 1, 2))))
         return Rule(
             name=name,
             meter=self.rule_meters[name],
-            when=tuple(r.sample(CONDITIONS, k=r.choice((0, 0, 1, 1, 2)))),
             tiers=tuple(Tier(up_to, self.price(name)) for up_to in (*ends, None)),
-            per=r.choice(PER),
-            scope=r.choice(("event", "hour", "day", "month", "life")),
             split=r.choice(("s1", "s2", "s3", "s4", "s5", "s6")),
             cap_nanos=r.choice(CAPS),
-            text="",
+            **shape,
         )
 
     def price(self, rule: str) -> Fraction:
@@ -161,7 +167,7 @@ class Tariff:
         known = self.denominators.get(rule, 1)
         kind = r.random()
         if kind < 0.7:
-            price = Fraction(r.choice((0, 1, 3, 7, 25, 1000)), r.choice((1, 1, 3, 7, 10, 60, 1000, 10**6)))
+            price = Fraction(r.choice((0, 1, 1, 3, 7, 25, 1000, 12345)), r.choice((1, 1, 1, 3, 7, 10, 60, 1000)))
         elif kind < 0.8:
             price = Fraction(r.choice((4611, 4612, 2**62 - 1, 10**9, 2**40)))
         else:

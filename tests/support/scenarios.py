@@ -73,9 +73,12 @@ class Maker:
         self.waiting = sorted(books)
         names = [f"p{i}" for i in range(60)] + ["zoë", "a" * 256, "p\x00"]
         self.mine = [n for n in names if partition_of(n, partitions) == partition]
-        self.payers = r.sample(self.mine, k=min(r.choice((1, 4, 12)), len(self.mine)))
+        self.payers = r.sample(self.mine, k=min(r.choice((1, 1, 4, 12)), len(self.mine)))
+        self.products = r.choice((PRODUCTS, PRODUCTS[:3], *((p,) for p in PRODUCTS[:3])))
+        self.meters = ("page", "page", "play", "play", "token") if r.random() < 0.5 else (r.choice(sorted(SCALES)),)
         self.others = [n for n in names if partition_of(n, partitions) != partition]
         self.wide = r.random() < 0.15  # many items, creators and scopes
+        self.slow = r.random() < 0.5  # most of it within some hours
         self.greedy = r.random() < 0.15  # quantities near the limits of int64
 
     def make(self, size: int) -> tuple[Record, ...]:
@@ -85,7 +88,7 @@ class Maker:
             self.now += self.step()
             recorded_at = self.now + self.r.choice((0, 0, self.r.randint(-5, 5) * SECOND_US))
             value = self.value(first=not records, recorded_at=recorded_at)
-            wire = self.r.choice(("plain",) * 8 + ("blocks", "sized"))
+            wire = self.r.choice(("plain",) * 9 + ("blocks", "sized", "padded"))
             record = Record(offset, recorded_at, self.key_of(value), value, wire)
             self.reference.take(record)
             records.append(record)
@@ -96,6 +99,8 @@ class Maker:
         r = self.r
         if r.random() < 0.02:
             return r.choice((1, 3, 40)) * DAY_US
+        if self.slow and r.random() < 0.9:
+            return r.choice((0, 1, SECOND_US, 30 * SECOND_US, 5 * MINUTE_US))
         return r.choice((0, 0, 1, SECOND_US, 30 * SECOND_US, 5 * MINUTE_US, r.randint(0, 6 * HOUR_US)))
 
     def key_of(self, value: Event | Control | Garbage) -> bytes | None:
@@ -177,7 +182,7 @@ class Maker:
 
     def event(self, recorded_at: int) -> dict[str, Any]:
         r = self.r
-        meter = r.choice(("page", "page", "play", "play", "token", "gone" if r.random() < 0.2 else "page"))
+        meter = "gone" if r.random() < 0.03 else r.choice(self.meters)
         attributes: dict[str, str] = {}
         for name, values in (
             ("segment", ("pro", "", "school")),
@@ -193,7 +198,7 @@ class Maker:
         return {
             "event_id": r.choice((f"e{r.randint(0, 10**9)}", f"e{r.randint(0, 30)}")),
             "occurred_at": self.occurred_at(recorded_at),
-            "product": r.choice(PRODUCTS[:3] * 3 + PRODUCTS),
+            "product": r.choice(self.products),
             "payer": r.choice(self.payers),
             "creator": f"c{r.randrange(900)}" if self.wide else r.choice(CREATORS),
             "item": f"/blog/{r.randrange(5000)}" if self.wide else r.choice(ITEMS),
