@@ -15,7 +15,7 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from nanotally.streams.environment import Environment
-from nanotally.streams.pipeline import web
+from nanotally.streams.pipeline import transport, web
 from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.health import Liveness, PartitionHealth
 from nanotally.streams.pipeline.knobs import Knobs
@@ -23,18 +23,15 @@ from nanotally.streams.pipeline.lanes import Lanes
 from nanotally.streams.pipeline.leaving import leave
 from nanotally.streams.pipeline.metrics import Metrics, Scraped
 from nanotally.streams.pipeline.stage import Stage
-from nanotally.streams.pipeline.transport import (
-    FETCH_PARTITION_BYTES,
-    FETCH_RECORDS,
-    Seen,
-    StageConsumer,
-    StageTransport,
-)
+from nanotally.streams.pipeline.transport import Seen, StageConsumer, StageTransport
+
+log = logging.getLogger(__name__)
 
 SESSION_TIMEOUT_S = 6.0  # a killed worker's partitions wait for so long; Kafka's own minimum
 HEARTBEAT_S = 1.5
 QUEUED_FETCHES = 16
 OBSERVE_S = 1.0
+SAY_S = 5.0  # without progress
 
 
 class StageApp(faust.App):
@@ -82,8 +79,8 @@ def build_app(
         broker=[f"aiokafka://{address}" for address in environment.kafka.split(",")],
         broker_session_timeout=SESSION_TIMEOUT_S,
         broker_heartbeat_interval=HEARTBEAT_S,
-        broker_max_poll_records=FETCH_RECORDS,
-        consumer_max_fetch_size=FETCH_PARTITION_BYTES,
+        broker_max_poll_records=transport.FETCH_RECORDS,
+        consumer_max_fetch_size=transport.FETCH_PARTITION_BYTES,
         consumer_auto_offset_reset="earliest",  # until the first seek only: see transport
         stream_buffer_maxsize=QUEUED_FETCHES,
         stream_wait_empty=False,  # the lanes wait for the chunk in hand
@@ -113,6 +110,7 @@ def build_app(
     )
     _follow_rebalances(app)
     _add_agent(app)
+    _watch(app)
     web.add_pages(app, Metrics(stage.name, app.scrape))
     return app
 
@@ -148,7 +146,16 @@ def _follow_rebalances(app: StageApp) -> None:
         await app.lanes.close()
         await app.stage.close_shared()
 
+
+def _watch(app: StageApp) -> None:
+    """Observes progress all the time, and says every few seconds where there is none."""
+    said_s = 0.0
+
     async def observe() -> None:
-        app.health()
+        nonlocal said_s
+        late = [one.words() for one in app.health() if one.seconds >= SAY_S]
+        if late and time.monotonic() - said_s >= SAY_S:
+            said_s = time.monotonic()
+            log.warning("no progress: %s", "; ".join(late))
 
     app.timer(interval=OBSERVE_S)(observe)

@@ -13,11 +13,13 @@ from nanotally.streams.pipeline.clock import Clock
 from nanotally.streams.pipeline.lanes import Lane
 from nanotally.streams.pipeline.transport import Seen
 
+SILENT_S = 3.0  # Kafka answers several times a second, also when there is nothing new
+
 
 @dataclass(frozen=True)
 class PartitionHealth:
     """state: opening, working, idle or stuck. lag: records, None before Kafka said where the end is. seconds: since
-    the last progress; 0 where there was nothing to do."""
+    the last progress, or since Kafka last answered where there is nothing to do; 0 while all is well."""
 
     topic: str
     partition: int
@@ -31,6 +33,10 @@ class PartitionHealth:
     def words(self) -> str:
         """One line for people."""
         lag = "lag unknown" if self.lag is None else f"{self.lag:,} behind"
+        if self.lag == 0:
+            return (
+                f"{self.topic}[{self.partition}] at {self.position:,}: Kafka has not answered for {self.seconds:.0f} s"
+            )
         waits = f", waits for {self.waiting_for}" if self.waiting_for else ""
         return (
             f"{self.topic}[{self.partition}] at {self.position:,}, {lag}, no progress for {self.seconds:.0f} s{waits}"
@@ -64,21 +70,21 @@ class Liveness:
         end = seen.end if seen else None
         drained = lane.opened and lane.idle and _is_at_end(seen)
         lag = 0 if drained else None if end is None else max(0, end - position)
-        answered = seen is not None and now_s - seen.answered_s < self._stuck_s
-        marker = (lane, lane.opened, position, lane.worker.figures().get("folded"), drained and answered)
+        marker = (lane, lane.opened, position, lane.worker.figures().get("folded"), drained)
         at_s = self._clock.seconds()
         before, since_s = self._moved.get(key, (None, 0.0))
-        if marker != before or (drained and answered):
+        if marker != before:
             since_s = at_s
             self._moved[key] = (marker, since_s)
-        seconds = round(at_s - since_s, 3)
+        silent_s = now_s - seen.answered_s if seen else 0.0
+        seconds = at_s - since_s if not drained else silent_s if silent_s > SILENT_S else 0.0
         if seconds > self._stuck_s:
             state = "stuck"
         elif not lane.opened:
             state = "opening"
         else:
             state = "idle" if drained else "working"
-        return PartitionHealth(*key, state, position, end, lag, seconds, lane.worker.waiting_for)
+        return PartitionHealth(*key, state, position, end, lag, round(seconds, 3), lane.worker.waiting_for)
 
 
 def _is_at_end(seen: Seen | None) -> bool:

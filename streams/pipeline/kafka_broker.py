@@ -173,7 +173,10 @@ class KafkaTransactions:
         try:
             return await self._transact(emissions, taken)
         except (ProducerFenced, InvalidProducerEpoch) as e:
-            raise Transient(f"another worker has taken over {self._name}: this one may write no more") from e
+            raise Transient(
+                f"another worker has taken over {self._name}, or its transaction stayed open for more than "
+                f"{TRANSACTION_TIMEOUT_MS / 1000:.0f} s: this process may write no more"
+            ) from e
         except FOR_GOOD as e:
             raise BrokenInvariant(f"{self._name} cannot write: {e!r}") from e
         except KafkaError as e:

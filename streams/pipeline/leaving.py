@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 RETRY = "NANOTALLY_RETRY"  # how many times this process has started over, in a row
 WAIT_MAX_S = 30.0
+RAN_WELL_S = 60.0  # who ran for so long begins to count anew
+STARTED_S = time.monotonic()
 
 
 def leave(error: BaseException, *, supervised: bool) -> NoReturn:
@@ -51,7 +53,7 @@ def understood(error: BaseException) -> BaseException:
 
 def start_over() -> NoReturn:
     """Replaces this process by a fresh one with the same command line, after 1, 2, 4, ... 30 s."""
-    tries = int(os.environ.get(RETRY, "0"))
+    tries = 0 if time.monotonic() - STARTED_S > RAN_WELL_S else int(os.environ.get(RETRY, "0"))
     wait_s = min(2.0**tries, WAIT_MAX_S)
     log.warning("starting over in %.0f s", wait_s)
     time.sleep(wait_s)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
+import time
 from typing import NoReturn
 
 import faust
@@ -17,12 +20,14 @@ from nanotally.streams.pipeline.app import build_app, group_of
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
 from nanotally.streams.pipeline.leaving import leave
+from nanotally.streams.pipeline.logs import set_up_logging
 from nanotally.streams.pipeline.stage import Stage
 from nanotally.streams.pipeline.stages import stage_of
 from nanotally.streams.pipeline.store import Slot
 
 log = logging.getLogger(__name__)
 
+PARENT_S = 1.0
 WAIT_S = 3.0  # between two tries to reach Kafka, each with a line that says so
 
 
@@ -39,6 +44,8 @@ def run_stage(name: str, environment: Environment) -> NoReturn:
 def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoReturn:
     """Runs a stage that is already put together."""
     check_port(environment.web_port_of(stage.name), knobs.web_bind)
+    if knobs.supervised:
+        _end_with_parent()
     asyncio.run(wait_for_kafka(stage, environment))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -86,12 +93,14 @@ def check_port(port: int, address: str) -> None:
             ) from e
 
 
-def set_up_logging(name: str) -> None:
-    """One line for each event, on standard error; libraries only where something is wrong."""
-    logging.basicConfig(
-        level=logging.WARNING, format=f"%(asctime)s %(levelname)-7s {name} %(message)s", stream=sys.stderr, force=True
-    )
-    logging.getLogger("nanotally").setLevel(logging.INFO)
-    # These two say at level ERROR what the messages here say better, once a second while Kafka is away.
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    logging.getLogger("kafka").setLevel(logging.CRITICAL)
+def _end_with_parent() -> None:
+    """A supervised process ends when its supervisor is gone, also when that was killed."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_S)
+        log.warning("the supervisor is gone: ending")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

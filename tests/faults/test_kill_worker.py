@@ -43,6 +43,10 @@ def done(*alive: WorkerProcess) -> int:
     return sum(position for worker in alive for position in worker.positions().values())
 
 
+def until_done(worker: WorkerProcess, records: int) -> None:
+    until(f"{records} records are taken", lambda: done(worker) >= records)
+
+
 def all_is_exact(environment: Environment) -> None:
     """Per partition the committed lines number the records 1, 2, 3, ... in the order of their offsets."""
     found = read_committed(environment.kafka, f"{environment.prefix}charges", PARTITIONS)
@@ -52,22 +56,22 @@ def all_is_exact(environment: Environment) -> None:
 
 def test_a_worker_that_is_killed_again_and_again_leaves_no_trace(start: Start, toy_environment: Environment) -> None:
     for taken in (1500, 6000):
-        worker = start("killed", **AT_WORK)
-        until(f"{taken} records are taken", lambda taken=taken, worker=worker: done(worker) >= taken)
-        worker.kill()
+        killed = start("killed", **AT_WORK)
+        until_done(killed, taken)
+        killed.kill()
     last = start("last", **AT_WORK)
-    until("all records are taken", lambda: done(last) == PARTITIONS * RECORDS)
+    until_done(last, PARTITIONS * RECORDS)
     assert last.end() == ExitCode.OK
     all_is_exact(toy_environment)
 
 
 def test_a_second_worker_takes_half_and_later_the_whole(start: Start, toy_environment: Environment) -> None:
     first = start("first", **AT_WORK)
-    until("the first is at work", lambda: done(first) >= 1000)
+    until_done(first, 1000)
     second = start("second", **AT_WORK)
     until("each holds two partitions", lambda: len(first.positions()) == len(second.positions()) == PARTITIONS // 2)
     assert first.end() == ExitCode.OK
-    until("the second does the rest", lambda: done(second) == PARTITIONS * RECORDS)
+    until_done(second, PARTITIONS * RECORDS)
     assert second.end() == ExitCode.OK
     all_is_exact(toy_environment)
 
@@ -76,7 +80,7 @@ def test_a_worker_that_was_taken_for_dead_is_fenced_when_it_wakes(start: Start, 
     zombie = start("zombie", **AT_WORK, TOY_STOP_AT="1000")
     until("it stands still between a decision and its transaction", zombie.is_stopped)
     successor = start("successor", **AT_WORK)
-    until("the successor did it all", lambda: done(successor) == PARTITIONS * RECORDS)
+    until_done(successor, PARTITIONS * RECORDS)
     zombie.signal(signal.SIGCONT)
     until("the zombie has left", lambda: zombie.process.poll() is not None)
     assert zombie.process.returncode == ExitCode.UNAVAILABLE

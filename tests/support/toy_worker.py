@@ -11,13 +11,14 @@ import time
 
 from nanotally.streams.domain.records import PartitionLogic, RawChunk, Step
 from nanotally.streams.environment import Environment
-from nanotally.streams.pipeline import app, lanes
+from nanotally.streams.pipeline import lanes, transport
 from nanotally.streams.pipeline.broker import Broker
 from nanotally.streams.pipeline.knobs import Knobs
+from nanotally.streams.pipeline.logs import set_up_logging
 from nanotally.streams.pipeline.stage import LiveAnswers
 from nanotally.streams.pipeline.stages import logic_stage
 from nanotally.streams.pipeline.store import Slot
-from nanotally.streams.pipeline.worker import run, set_up_logging
+from nanotally.streams.pipeline.worker import run
 from tests.support.toy_logic import ToyLogic
 
 SLOW_S = float(os.environ.get("TOY_SLOW_S", "0"))
@@ -40,7 +41,7 @@ async def _logic(broker: Broker, partition: int) -> PartitionLogic:
 def main() -> None:
     set_up_logging("payers")
     if "TOY_FETCH" in os.environ:
-        app.FETCH_RECORDS = lanes.CHUNK_RECORDS = int(os.environ["TOY_FETCH"])
+        transport.FETCH_RECORDS = lanes.CHUNK_RECORDS = int(os.environ["TOY_FETCH"])
     environment, knobs = Environment.load(), Knobs.load()
     slot = Slot(environment.state / f"{environment.prefix}payers")
     answers = LiveAnswers("payers", "payer:", "usage")

@@ -1,0 +1,36 @@
+"""The broker dies in mid-run: the worker says that it is held up, goes on when it is back, and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from nanotally.streams import admin
+from nanotally.streams.environment import Environment
+from nanotally.streams.errors import ExitCode
+from tests.support.services import OwnServices
+from tests.support.topics import publish, read_committed
+from tests.support.toy_logic import numbers
+from tests.support.worker_process import until, workers
+
+RECORDS = 3000
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnServices, tmp_path: Path) -> None:
+    kafka = own_services.addresses.kafka
+    admin.create_topics(kafka, partitions=1)
+    values = [b"v%d" % i for i in range(RECORDS)]
+    asyncio.run(publish(kafka, "usage", {0: values}))
+    environment = Environment(kafka=kafka, state=tmp_path / "state")
+    with workers("tests.support.toy_worker", environment, tmp_path) as start:
+        worker = start("worker", TOY_FETCH="100", TOY_SLOW_S="0.05", NANOTALLY_SUPERVISED="0")
+        until("it is at work", lambda: worker.positions().get(0, 0) >= 500)
+        own_services.kill("kafka")
+        until("it says that it is held up", lambda: "no progress: usage[0] at" in worker.log)
+        until("it went on after the crash", lambda: worker.positions().get(0, 0) == RECORDS)
+        assert worker.end() == ExitCode.OK
+    found = read_committed(kafka, "charges", 1)
+    assert numbers(found[0]) == [(offset, offset + 1) for offset in range(RECORDS)]
