@@ -121,7 +121,7 @@ CREATE OR REPLACE VIEW top_items AS
 SELECT row_number() OVER (PARTITION BY currency ORDER BY paid DESC, item, product) AS rank, item, product, currency, uses, paid, complete_until
 FROM (
     SELECT item, product, currency, sum(uses) AS uses, sum(paid) AS paid, any(complete_until) AS complete_until
-    FROM revenue_by_item GROUP BY item, product, currency);
+    FROM revenue_by_item WHERE item != '' GROUP BY item, product, currency);
 
 -- Creators by what they earned, within each currency, since the beginning; gross is what was paid for their uses.
 CREATE OR REPLACE VIEW top_creators AS
