@@ -30,6 +30,8 @@ def bench() -> PayersBench:
         (event("e" * 10_000), "invalid_id", "too long"),
         (event("e", payer="p" * 10_000), "invalid_id", "too long"),
         (event("e", attributes={"k": "v" * 2000}), "invalid_id", "attributes"),
+        (event("e", attributes={"k": "1"})[:-1].replace(b"\x02\x02k\x021", b"\x04\x02k\x021\x02k\x022") + b"\x00",
+         "invalid_id", "stands twice"),
         (event("e", quantity=-3), "negative", "-3 is below zero"),
         (event("e", quantity=10**16), "absurd", "10^15"),
         (event("e", scale=40), "absurd", "scale 40"),
