@@ -97,6 +97,7 @@ def test_a_service_that_will_not_end_is_killed(folder: Folder, tmp_path: Path) -
     processes.stop(folder, "sleeper")
     assert processes.start_time(child) is None
     assert "does not end; killing it" in folder.log("sleeper").read_text()
+    assert "sleeper ended" in folder.log("sleeper").read_text(), "the supervisor saw it through"
 
 
 def test_somebody_elses_process_with_the_same_pid_is_left_alone(folder: Folder) -> None:
