@@ -1,0 +1,46 @@
+"""`make bench`: a table for people and, below it, a JSON line for each figure. Names on the command line choose."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+
+from tests.bench.core import core_flat
+from tests.bench.installation import installation
+from tests.bench.pipeline import latency, pipeline, stage_rate
+from tests.bench.report import Figure
+
+ALONE = {"core-flat": core_flat}
+WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency}
+
+
+def main(names: list[str]) -> int:
+    """Runs the benches of these names, all without names."""
+    known = [*ALONE, *WITH_SERVICES]
+    if unknown := [name for name in names if name not in known]:
+        print(f"no bench {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    chosen = names or known
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; higher is better")
+    figures: list[Figure] = []
+
+    def keep(figure: Figure) -> None:
+        figures.append(figure)
+        print(figure.row(), flush=True)
+
+    for name in chosen:
+        if name in ALONE:
+            keep(ALONE[name]())
+    if any(name in WITH_SERVICES for name in chosen):
+        with installation() as environment:
+            for name in chosen:
+                if name in WITH_SERVICES:
+                    keep(WITH_SERVICES[name](environment))
+    for figure in figures:
+        print(figure.json_line())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""A real broker, a real ClickHouse and workers for the benches, in a folder of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from infra.services import ports
+from nanotally.schemas import codec
+from nanotally.sinks.migrate import migrate
+from nanotally.streams import admin
+from nanotally.streams.environment import Environment
+from nanotally.streams.tariffs.books import book_record
+from nanotally.streams.tariffs.publishing import activate
+from tests.bench.usage import by_partition, flat_book
+from tests.support.services import running_services
+
+NANOTALLY = Path(sys.executable).parent / "nanotally"
+PARTITIONS = 4
+BLOCK = 50_000
+
+
+@contextlib.contextmanager
+def installation() -> Iterator[Environment]:
+    """Services with topics and tables, the flat tariff published and activated."""
+    with running_services() as found, tempfile.TemporaryDirectory(prefix="nanotally-bench-") as folder:
+        environment = Environment(
+            kafka=found.kafka,
+            clickhouse=found.clickhouse.native,
+            clickhouse_http=found.clickhouse.http,
+            prefix=f"bench-{os.getpid()}.",
+            database=f"bench_{os.getpid()}",
+            state=Path(folder) / "state",
+            web_port=ports.choose(6266, count=3),
+        )
+        yield environment
+
+
+def prepare(environment: Environment) -> None:
+    """Topics, tables and the rule book, anew for each bench."""
+    admin.delete_topics(environment.kafka, environment.prefix)
+    admin.create_topics(environment.kafka, environment.prefix, PARTITIONS)
+    migrate(environment.clickhouse, environment.database)
+    book = flat_book()
+
+    async def put_book() -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=environment.kafka)
+        await producer.start()
+        try:
+            await producer.send_and_wait(environment.topic("books"), book_record(book, time.time_ns() // 1000, "", {}))
+        finally:
+            await producer.stop()
+
+    asyncio.run(put_book())
+    activate(environment.kafka, environment.prefix, book)
+
+
+def fill(environment: Environment, n: int, seed: int = 1) -> None:
+    """Puts n events into `usage`, in their payers' partitions, as large batches."""
+
+    async def send() -> None:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=environment.kafka, compression_type="lz4", max_batch_size=1 << 20, linger_ms=0
+        )
+        await producer.start()
+        try:
+            for block in range(0, n, BLOCK):
+                waiting = []
+                count = min(BLOCK, n - block)
+                for partition, keys, values in by_partition(
+                    count, PARTITIONS, seed=seed + block, ids=block, start_us=now_us() - 10**7, step_us=10
+                ):
+                    waiting += await _send_all(producer, environment.topic("usage"), partition, keys, values)
+                await asyncio.gather(*waiting)
+        finally:
+            await producer.stop()
+
+    asyncio.run(send())
+
+
+async def _send_all(
+    producer: AIOKafkaProducer, topic: str, partition: int, keys: list[bytes], values: list[bytes]
+) -> list[asyncio.Future[Any]]:
+    waiting, batch = [], producer.create_batch()
+    for key, value in zip(keys, values, strict=True):
+        if batch.append(key=key, value=value, timestamp=None) is None:
+            batch.close()
+            waiting.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=None)
+    batch.close()
+    waiting.append(await producer.send_batch(batch, topic, partition=partition))
+    return waiting
+
+
+def now_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1000
+
+
+@contextlib.contextmanager
+def workers(environment: Environment, *stages: str) -> Iterator[None]:
+    """The stages as processes; returns when all are ready."""
+    log = environment.state.parent / "worker.log"
+    with log.open("ab") as out:
+        running = [
+            subprocess.Popen(
+                [NANOTALLY, "worker", stage], env=os.environ | environment.variables(), stdout=out, stderr=out
+            )
+            for stage in stages
+        ]
+        try:
+            for stage, process in zip(stages, running, strict=True):
+                while page(environment, stage, "ready") is None:
+                    if process.poll() is not None:
+                        raise RuntimeError(f"{stage} ended: {log.read_text()[-2000:]}")
+                    time.sleep(0.05)
+            yield
+        finally:
+            for process in running:
+                process.terminate()
+            for process in running:
+                process.wait(30)
+
+
+def page(environment: Environment, stage: str, name: str) -> Any:
+    """A page of the stage's web server as JSON (or text); None while it says no."""
+    url = f"http://127.0.0.1:{environment.web_port_of(stage)}/{name}"
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            text = answer.read().decode()
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def counts(ledger: list[bytes]) -> dict[str, int]:
+    """Counts of the last chunk record among ledger records."""
+    for value in reversed(ledger):
+        name, record = codec.decode_one(value)
+        if name == "Chunk":
+            return dict(record["counts"])
+    return {}
