@@ -19,7 +19,7 @@ from infra.services import local, processes
 from infra.services.folder import Folder, read_json
 from infra.services.local import WORKER, Say
 from nanotally.streams.environment import STAGES, Environment
-from nanotally.streams.errors import Transient
+from nanotally.streams.errors import ExitCode, Transient
 
 READY_WITHIN_S = 90.0
 
@@ -60,7 +60,13 @@ def start_workers(folder: Folder, environment: Environment, say: Say) -> None:
 
     Raises Transient with the end of its log when it does not get there."""
     command = (str(Path(sys.executable).parent / "nanotally"), "worker")
-    service = processes.Service(WORKER, command, environment.variables(), stop_within_s=25.0)
+    service = processes.Service(
+        WORKER,
+        command,
+        environment.variables(),
+        stop_within_s=40.0,
+        final_codes=(ExitCode.USAGE, ExitCode.INVALID, ExitCode.NOT_FOUND, ExitCode.BROKEN),
+    )
     if processes.state(folder, WORKER).runs and not processes.is_current(folder, service):
         say("the workers run with other addresses; starting them anew")
         processes.stop(folder, WORKER)

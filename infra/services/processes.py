@@ -33,7 +33,8 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 @dataclass(frozen=True)
 class Service:
-    """What to run: restarted at most `restarts_max` times within `restarts_within_s`, then given up.
+    """What to run: restarted at most `restarts_max` times within `restarts_within_s`, then given up; at once after
+    one of the exit codes in `final_codes`, by which it says that another start will not help.
 
     `stop_within_s` is how long it may take to end after SIGTERM before it is killed. With `owner` it ends when
     that process does (a test run), without it lives until it is stopped."""
@@ -44,6 +45,7 @@ class Service:
     stop_within_s: float = 15.0
     restarts_max: int = 5
     restarts_within_s: float = 300.0
+    final_codes: tuple[int, ...] = ()
     owner: int | None = None
 
 
@@ -136,7 +138,7 @@ def start(folder: Folder, service: Service) -> State:
     return state(folder, service.name)
 
 
-def stop(folder: Folder, name: str, within_s: float = 30.0) -> bool:
+def stop(folder: Folder, name: str, within_s: float = 60.0) -> bool:
     """Stop the service if it is ours and runs; whether there was something to stop. Its run file goes."""
     seen = read_json(folder.run_file(name))
     was = state(folder, name)

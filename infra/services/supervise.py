@@ -110,6 +110,8 @@ class Supervisor:
                 say(f"{self.order['name']} ended")
                 return 0
             how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            if code in self.order["final_codes"]:
+                return self.give_up(f"it {how}, which another start does not mend")
             now = time.monotonic()
             while self.restarted_at and now - self.restarted_at[0] > self.order["restarts_within_s"]:
                 self.restarted_at.popleft()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -70,10 +71,22 @@ def test_a_service_that_always_dies_is_given_up(folder: Folder) -> None:
     assert not processes.stop(folder, "sleeper")
 
 
+def test_a_service_that_says_it_cannot_go_on_is_given_up_at_once(folder: Folder) -> None:
+    broken = replace(SLEEPER, command=(sys.executable, "-c", "raise SystemExit(70)"), final_codes=(3, 70))
+    with contextlib.suppress(Transient):  # it may be over before it is seen to run
+        processes.start(folder, broken)
+    processes.wait_until(
+        lambda: bool(processes.state(folder, "sleeper").gave_up), within_s=30, otherwise="it was not given up"
+    )
+    state = processes.state(folder, "sleeper")
+    assert state.gave_up == "it ended with exit code 70, which another start does not mend"
+    assert state.restarts == 0
+
+
 def test_a_service_that_ends_well_is_not_brought_back(folder: Folder) -> None:
     order = {
         "name": "done", "command": [sys.executable, "-c", "print('done')"], "environment": {}, "stop_within_s": 1,
-        "restarts_max": 5, "restarts_within_s": 60, "owner": None, "digest": "",
+        "restarts_max": 5, "restarts_within_s": 60, "final_codes": [], "owner": None, "digest": "",
         "run_file": str(folder.run_file("done")),
     }  # fmt: skip
     ended = subprocess.run(
