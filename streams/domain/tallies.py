@@ -144,9 +144,9 @@ class OpenTallies:
         first, i = min((level.next_end(), i) for i, level in enumerate(self._levels))
         if first > to_us:
             return None
-        ends = [to_us, *(level.next_end() for level in self._levels[i + 1 :])]
-        # What folding will open ends with the window around; later ones of this size come after that.
-        instant = np.array([first - 1])
+        # Closing the first window folds it into those around it, whose ends come before later windows of this size. No
+        # other coarser window is in the way: each has come from folding and ends where a finer one has ended.
+        ends, instant = [to_us], np.array([first - 1])
         for j in self._folds[i]:
             around = self._calendar.around(self._sizes[j], instant)
             ends.append(int(self._calendar.ends(self._sizes[j], around)[0]))

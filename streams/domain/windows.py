@@ -88,7 +88,7 @@ def _tables(name: str) -> tuple[Int64Array, Int64Array]:
     """First instants of the zone's days and months, each sorted and without repeats."""
     days = np.arange(_FIRST_DAY - _EPOCH, _END_DAY - _EPOCH, dtype=np.int64) * DAY_US
     if name != "UTC":
-        days -= _offsets_us(_zone(name), days)
+        days -= _offsets_us(_zone(name))
     ordinals = range(_FIRST_DAY, _END_DAY)
     months = days[[date.fromordinal(o).day == 1 for o in ordinals]]
     # A day that a zone left out, when it crossed the date line, begins where the next one does.
@@ -111,37 +111,13 @@ def zone_names() -> frozenset[str]:
     return frozenset(resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split())
 
 
-def _offsets_us(zone: ZoneInfo, days: Int64Array) -> Int64Array:
-    """Local time less UTC at the first instant of each local day, microseconds."""
-    offsets = np.empty(len(days), dtype=np.int64)
-    for i, ordinal in enumerate(range(_FIRST_DAY, _END_DAY)):
-        # Of a midnight that the clock shows twice this is the first one.
-        offset = datetime.fromordinal(ordinal).replace(tzinfo=zone).utcoffset() or timedelta(0)
+def _offsets_us(zone: ZoneInfo) -> Int64Array:
+    """Local time less UTC at the first instant of each local day, microseconds.
+
+    Of a midnight that the clock shows twice it is the first, and one that it leaps over counts as the instant of the
+    leap; true of every zone, since all leaps over a midnight begin there."""
+    offsets = np.empty(_END_DAY - _FIRST_DAY, dtype=np.int64)
+    for i in range(len(offsets)):
+        offset = datetime.fromordinal(_FIRST_DAY + i).replace(tzinfo=zone).utcoffset() or timedelta(0)
         offsets[i] = (offset.days * 86_400 + offset.seconds) * 1_000_000 + offset.microseconds
-    changes = np.flatnonzero(np.diff(offsets))
-    for i in {int(c) + k for c in changes for k in (0, 1)}:
-        offsets[i] = int(days[i]) - _first_instant(zone, _FIRST_DAY + i)
     return offsets
-
-
-def _first_instant(zone: ZoneInfo, ordinal: int) -> int:
-    """First instant of a local day, microseconds UTC, also where the clock leaps over midnight."""
-    midnight = datetime.fromordinal(ordinal).replace(tzinfo=zone)
-    first, last = sorted((_seconds(midnight), _seconds(midnight.replace(fold=1))))
-    if _local_ordinal(zone, first) >= ordinal:
-        return first * 1_000_000
-    while last - first > 1:
-        middle = (first + last) // 2
-        if _local_ordinal(zone, middle) >= ordinal:
-            last = middle
-        else:
-            first = middle
-    return last * 1_000_000
-
-
-def _seconds(instant: datetime) -> int:
-    return int((instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
-
-
-def _local_ordinal(zone: ZoneInfo, seconds: int) -> int:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).astimezone(zone).toordinal()

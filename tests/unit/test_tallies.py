@@ -12,6 +12,7 @@ import pytest
 from nanotally.streams.domain.records import NO_END
 from nanotally.streams.domain.tallies import OpenTallies
 from nanotally.streams.domain.tallies_level import Level, pack
+from nanotally.streams.domain.tallies_sums import Sums
 from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.errors import BrokenInvariant
 from tests.support.tallies_reference import Use, add, close_all, closed_rows, rows_of
@@ -128,7 +129,7 @@ def busy() -> list[Use]:
     first = us("2026-04-29T20:00")
     return [
         Use(f"creator:{rng.integers(5)}", first + int(m) * 60_000_000, int(rng.integers(-5, 100)), product=p)
-        for m in sorted(rng.integers(0, 2 * 24 * 60, 25).tolist())
+        for m in sorted(rng.integers(0, 2 * 24 * 60, 16).tolist())
         for p in ("news", "music")[: int(rng.integers(1, 3))]
     ]
 
@@ -229,6 +230,23 @@ def test_a_sum_grows_past_64_bits_in_small_steps() -> None:
     assert [r[11] for r in rows] == [40 * step, 40, 40 * step, 40]
 
 
+def test_sums_near_the_limit_of_64_bits_do_not_wrap() -> None:
+    sums, slot = Sums(), np.zeros(1, dtype=np.int64)
+    sums.add(slot, np.array([2**62 - 1], dtype=object))
+    sums.add(slot, np.array([2**63 - 2**26]))
+    assert sums.take(slot).tolist() == [2**62 - 1 + 2**63 - 2**26]
+    sums.forget(slot)
+    assert sums.take(slot).dtype == np.int64
+
+
+def test_a_nearer_end_than_before_closes_only_what_has_ended() -> None:
+    tallies = OpenTallies(HOURLY)
+    add(tallies, [Use(n, us(at), 1) for n in "ab" for at in ("2026-05-05T10:30", "2026-05-05T11:30")])
+    tallies.close(us("2026-05-05T12:00"), None, 1)
+    rows, _ = close_all(tallies, us("2026-05-05T11:00"), 10)
+    assert [(r[2], r[0]) for r in rows] == [("b", us("2026-05-05T11:00"))]
+
+
 def test_a_closed_window_takes_nothing_more() -> None:
     tallies = OpenTallies(HOURLY, "payer:")
     add(tallies, [Use("p", us("2026-05-05T10:30"), 1)])
@@ -255,6 +273,10 @@ def test_a_row_left_behind_the_cursor_is_seen() -> None:
     add(again, [Use(n, us("2026-05-05T10:30"), 1) for n in "abc"])
     with pytest.raises(BrokenInvariant, match="is still open"):
         again.close(us("2026-05-05T11:00"), cursor, 2)
+    one = OpenTallies(HOURLY)
+    add(one, [Use(n, us("2026-05-05T10:30"), 1) for n in "bc"])
+    with pytest.raises(BrokenInvariant, match="is still open"):
+        one.close(us("2026-05-05T11:00"), cursor, 2)
 
 
 def test_windows_must_be_in_order_and_hold_the_settlement() -> None:
@@ -368,7 +390,14 @@ def test_closed_windows_give_their_room_back() -> None:
         level.shrink()
     assert len(level) == 0
     assert level.next_end() == NO_END
+    # What is still open keeps its windows when the rows before it give way.
     level.add(pack(account, account), np.full(2000, 1000), one, one, one)
+    level.add(pack(account[:9], account[:9]), np.full(9, 2000), one[:9], one[:9], one[:9])
+    level.kill(level.ended(1010), np.zeros(0, dtype=np.int64))
+    level.shrink()
+    assert level.rows(level.ended(2010)).start_us.tolist() == [2000] * 9
+    assert level.next_end() == 2010
+    level.add(pack(account, account), np.full(2000, 3000), one, one, one)
     assert level.alive().max() < 4000
 
 
