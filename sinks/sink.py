@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
-
-import pyarrow as pa
 
 from nanotally.sinks.client import Address, waits
 from nanotally.sinks.identity import TopicIdentity
 from nanotally.sinks.record_rows import chunk_row
-from nanotally.sinks.rows import take
+from nanotally.sinks.rows import Rows, Taken, take
 from nanotally.sinks.tables import CHUNKS, TOPICS
 from nanotally.sinks.warehouse import Position, Warehouse
 from nanotally.sinks.writer import ClickHouseWarehouse
 from nanotally.streams.domain.records import LONG_AGO, RawChunk
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import Transient
+from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.stage import Stage
 
@@ -34,6 +33,7 @@ __all__ = ["TOPICS", "SinkPartition", "address_of", "sink_partition", "sink_stag
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Elsewhere = Callable[..., Awaitable[Any]]  # runs a blocking call (function, its arguments) and gives its result
 
 ROWS_MAX = 50_000  # records written at once; more cost memory and gain nothing
 ROWS_FULL = 10_000  # from so many on there is no rest: the input is behind
@@ -51,16 +51,16 @@ class SinkPartition:
         partition: int,
         warehouse: Warehouse,
         *,
-        clock: Callable[[], float] = time.monotonic,
-        rest_max_s: float = REST_MAX_S,
+        clock: Clock | None = None,
+        elsewhere: Elsewhere = asyncio.to_thread,
     ) -> None:
-        """topic: logical name; clock: seconds, for rests and figures; rest_max_s: 0 for none."""
+        """topic: logical name; clock: for waits, rests and figures; elsewhere: where blocking calls are made."""
         self._topic = topic
         self._partition = partition
         self._name = f"sink {topic}[{partition}]"
         self._warehouse = warehouse
-        self._clock = clock
-        self._rest_max_s = rest_max_s
+        self._clock = clock or SystemClock()
+        self._elsewhere = elsewhere
         self._at = Position()
         self._busy = asyncio.Lock()
         self._closing = asyncio.Event()
@@ -81,10 +81,9 @@ class SinkPartition:
 
     async def open(self) -> int:
         """Takes the partition over and gives its position. Waits while ClickHouse is away, with a message."""
-        at = await self._patiently(lambda: self._warehouse.open(self._topic, self._partition))
-        if at is not None:
-            self._at = at
-            log.info("%s opened at offset %d", self._name, at.next_offset)
+        with suppress(_Closed):
+            self._at = await self._patiently(self._warehouse.open, self._topic, self._partition)
+            log.info("%s opened at offset %d", self._name, self._at.next_offset)
         return self._at.next_offset
 
     async def process(self, chunk: RawChunk) -> None:
@@ -93,19 +92,19 @@ class SinkPartition:
         Raises BrokenInvariant for records that no stage writes."""
         async with self._busy:
             chunk = chunk.since(self._at.next_offset)
-            for first in range(0, len(chunk), ROWS_MAX):
-                started = self._clock()
-                if not await self._write(chunk.part(first, min(first + ROWS_MAX, len(chunk)))):
-                    return
-                took = self._clock() - started
-            if 0 < len(chunk) < ROWS_FULL:
-                await self._rest(took)
+            with suppress(_Closed):
+                started = self._clock.seconds()
+                for first in range(0, len(chunk), ROWS_MAX):
+                    await self._write(chunk.part(first, min(first + ROWS_MAX, len(chunk))))
+                if 0 < len(chunk) < ROWS_FULL:
+                    took = self._clock.seconds() - started
+                    await self._wait(min(max(took * REST_TIMES, REST_MIN_S), REST_MAX_S))
 
     async def close(self) -> None:
         """Lets the write in hand end, if ClickHouse answers, and gives the connection up."""
         self._closing.set()
         async with self._busy:
-            await asyncio.to_thread(self._warehouse.close)
+            await self._elsewhere(self._warehouse.close)
 
     def figures(self) -> Mapping[str, float]:
         """Since opening: records taken, chunks written, rows written (those left out as known too), retries, seconds
@@ -116,68 +115,58 @@ class SinkPartition:
         """None: a sink keeps no windows."""
         return None
 
-    async def _write(self, chunk: RawChunk) -> bool:
-        """Rows, then the position; False where it was closed before all was written."""
-        started = self._clock()
-        taken = await asyncio.to_thread(take, chunk)
-        self._figures["decode_seconds"] += self._clock() - started
+    async def _write(self, chunk: RawChunk) -> None:
+        """Rows, then the position."""
+        started = self._clock.seconds()
+        taken: Taken = await self._elsewhere(take, chunk)
+        self._figures["decode_seconds"] += self._clock.seconds() - started
         after = Position(int(chunk.offsets[-1]) + 1, self._at.records + taken.records)
-        started = self._clock()
-        for table, batch in [(some.table, some.batch) for some in taken.rows] + [
-            (CHUNKS, chunk_row(self._topic, self._partition, after, taken.chunk, taken.duplicates))
-        ]:
-            if await self._patiently(lambda t=table, b=batch: self._put(t, b)) is None:  # type: ignore[misc]
-                return False
-            self._figures["rows"] += len(batch)
-        self._figures["write_seconds"] += self._clock() - started
+        told = chunk_row(self._topic, self._partition, after, taken.chunk, taken.duplicates)
+        started = self._clock.seconds()
+        for rows in (*taken.rows, Rows(CHUNKS, told)):
+            await self._patiently(self._warehouse.write, rows.table, rows.batch, self._topic, self._partition)
+            self._figures["rows"] += len(rows.batch)
+        self._figures["write_seconds"] += self._clock.seconds() - started
         self._figures["records"] += len(chunk)
         self._figures["chunks"] += 1
         self._at = after
         if taken.chunk:
             self._watermark_us = taken.chunk[1]["watermark_us"]
-        return True
 
-    def _put(self, table: str, batch: pa.RecordBatch) -> bool:
-        self._warehouse.write(table, batch, self._topic, self._partition)
-        return True
-
-    async def _patiently(self, action: Callable[[], T]) -> T | None:
-        """The action in a thread, again while ClickHouse is away; None where it was closed meanwhile."""
+    async def _patiently(self, action: Callable[..., T], *arguments: Any) -> T:
+        """The blocking action, again while ClickHouse is away. Raises _Closed where it was closed meanwhile."""
         waited = 0.0
         for wait in waits():
             try:
-                result = await asyncio.to_thread(action)
+                result: T = await self._elsewhere(action, *arguments)
             except Transient as fault:
                 self._figures["retries"] += 1
                 self._waiting_for = str(fault)
                 waited += wait
-                log.log(
-                    logging.WARNING if waited >= WARN_AFTER_S else logging.INFO,
-                    "%s waits: %s; again in %.2f s",
-                    self._name,
-                    fault,
-                    wait,
-                )
+                level = logging.WARNING if waited >= WARN_AFTER_S else logging.INFO
+                log.log(level, "%s waits: %s; again in %.2f s", self._name, fault, wait)
             else:
                 if self._waiting_for:
                     log.info("%s goes on", self._name)
                 self._waiting_for = ""
                 return result
-            if await self._closed_within(wait):
-                return None
+            await self._wait(wait)
         raise AssertionError("waits() never ends")
 
-    async def _rest(self, took: float) -> None:
-        rest = min(max(took * REST_TIMES, REST_MIN_S), self._rest_max_s)
-        if rest > 0:
-            await self._closed_within(rest)
-
-    async def _closed_within(self, seconds: float) -> bool:
+    async def _wait(self, seconds: float) -> None:
+        """Waits so long. Raises _Closed as soon as it is being closed."""
+        waits_for = {asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._closing.wait())}
         try:
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        except TimeoutError:
-            return False
-        return True
+            await asyncio.wait(waits_for, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits_for:
+                one.cancel()
+        if self._closing.is_set():
+            raise _Closed
+
+
+class _Closed(Exception):
+    """The partition is being given back: what is not written yet the next owner writes."""
 
 
 def address_of(environment: Environment) -> Address:
