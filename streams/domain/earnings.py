@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from nanotally.schemas import codec
 from nanotally.streams.domain.keys import Groups, Interner, group, partition_of
+from nanotally.streams.domain.ledger import account_column
 from nanotally.streams.domain.records import Emission, Int64Array
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.uses import Uses
@@ -15,14 +16,32 @@ from nanotally.streams.domain.windows import MINUTE_US
 PLACES = ("product", "meter", "scale", "currency")
 
 
+class AccountPlaces:
+    """Key and partition of each account's earnings, worked out once for each."""
+
+    def __init__(self, accounts: Interner, partitions: int) -> None:
+        self.accounts, self.partitions = accounts, partitions
+        self.keys: list[bytes] = []
+        self._partition = np.zeros(0, dtype=np.int64)
+
+    def partition(self, codes: Int64Array) -> Int64Array:
+        """Partition of each account by code: int64[n]. `keys` then has the keys of all of them."""
+        new = [text.encode() for text in self.accounts.texts[len(self.keys) :]]
+        if new:
+            places = np.array([partition_of(key, self.partitions) for key in new], dtype=np.int64)
+            self._partition = np.concatenate((self._partition, places))
+            self.keys += new
+        return self._partition[codes]
+
+
 class Deltas:
     """Sums of shares by (account, minute of booked_at, product, meter, scale, currency) over the runs of a chunk."""
 
-    def __init__(self, source: int, partitions: int, accounts: Interner) -> None:
-        self.source, self.partitions, self.accounts = source, partitions, accounts
+    def __init__(self, source: int, places: AccountPlaces) -> None:
+        self.source, self.places, self.partitions = source, places, places.partitions
         self._series: dict[tuple[str, str, int, str], int] = {}
-        self._keys: list[list[bytes | None]] = [[] for _ in range(partitions)]
-        self._values: list[list[bytes]] = [[] for _ in range(partitions)]
+        self._keys: list[list[bytes | None]] = [[] for _ in range(self.partitions)]
+        self._values: list[list[bytes]] = [[] for _ in range(self.partitions)]
         self._columns: list[tuple[Int64Array, ...]] = []  # account, series, minute, count, quantity, nanos
 
     def add(
@@ -86,15 +105,11 @@ class Deltas:
 
     def _encode(self, columns: tuple[Int64Array, ...]) -> None:
         account, series, minute, count, quantity, nanos = columns
-        present = np.unique(account)
-        names = [self.accounts.texts[code] for code in present.tolist()]
-        place = np.searchsorted(present, account)
-        parts = pa.array(names, pa.string())
         product, meter, scale, currency = (list(column) for column in zip(*self._series, strict=True))
         batch = pa.RecordBatch.from_arrays(
             [
                 pa.repeat(pa.scalar(self.source, pa.int32()), len(account)),
-                parts.take(pa.array(place)),
+                account_column(self.places.accounts, account),
                 pa.array(minute),
                 *(pa.array(texts, pa.string()).take(pa.array(series)) for texts in (product, meter)),
                 pa.array(scale, pa.int32()).take(pa.array(series)),
@@ -106,11 +121,12 @@ class Deltas:
             names=["source", "account", "minute", *PLACES, "count", "quantity", "amount_nanos"],
         )
         encoded = codec.encode("Earning", batch)
-        partition = [partition_of(name.encode(), self.partitions) for name in names]
-        raw = [name.encode() for name in names]
-        for value, code in zip(encoded, place.tolist(), strict=True):
-            self._keys[partition[code]].append(raw[code])
-            self._values[partition[code]].append(value)
+        partition = self.places.partition(account)
+        keys = self.places.keys
+        for p in range(self.partitions):
+            mine = np.flatnonzero(partition == p)
+            self._keys[p] += [keys[code] for code in account[mine].tolist()]
+            self._values[p] += [encoded[row] for row in mine.tolist()]
 
 
 def _summed(

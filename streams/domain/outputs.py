@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from nanotally.schemas import codec
-from nanotally.streams.domain.earnings import Deltas
+from nanotally.streams.domain.earnings import AccountPlaces, Deltas
 from nanotally.streams.domain.ledger import ChargeRows, charge_batch, share_nanos
 from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step
@@ -26,9 +26,8 @@ FIELDS_TOLD = ("event_id", "payer", "product", "meter", "quantity", "scale", "oc
 class Outputs:
     """Records of one transaction, and the running counts and sums in the state."""
 
-    def __init__(self, state: PayersState, partition: int, partitions: int, account_partitions: int) -> None:
+    def __init__(self, state: PayersState, partition: int, partitions: int, places: AccountPlaces) -> None:
         self.state, self.partition, self.partitions = state, partition, partitions
-        self.account_partitions = account_partitions
         self.closed_rows = 0
         self._closed_before = state.closed_to_us
         self._charges: tuple[list[bytes | None], list[bytes]] = ([], [])
@@ -36,7 +35,7 @@ class Outputs:
         self._statements: tuple[list[bytes | None], list[bytes]] = ([], [])
         self._rejects: list[tuple[int, bytes | None, bytes]] = []
         self._duplicates: list[int] = []
-        self._deltas = Deltas(partition, account_partitions, state.accounts)
+        self._deltas = Deltas(partition, places)
 
     # ---- usage ----
 

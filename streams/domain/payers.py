@@ -13,6 +13,7 @@ import numpy as np
 
 from nanotally.schemas import codec
 from nanotally.streams.domain import controls
+from nanotally.streams.domain.earnings import AccountPlaces
 from nanotally.streams.domain.outputs import Outputs
 from nanotally.streams.domain.records import LONG_AGO, RawChunk, Step
 from nanotally.streams.domain.runs import UsageRun
@@ -34,9 +35,9 @@ class PayersLogic:
     def __init__(self, partition: int, partitions: int, account_partitions: int, slice_rows: int = SLICE_ROWS) -> None:
         self.partition = partition
         self.partitions = partitions
-        self.account_partitions = account_partitions
         self.slice_rows = slice_rows
         self.state = PayersState()
+        self._places = AccountPlaces(self.state.accounts, account_partitions)
         self.books: dict[int, RuleBook] = {}
         self._snapshot: Mapping[str, bytes] | None = None  # restored, but its book has not been learned yet
 
@@ -64,7 +65,7 @@ class PayersLogic:
         state = self.state
         if len(chunk) and int(chunk.offsets[0]) < state.next_offset:
             raise BrokenInvariant(f"offset {int(chunk.offsets[0])} comes again; the position is {state.next_offset}")
-        out = Outputs(state, self.partition, self.partitions, self.account_partitions)
+        out = Outputs(state, self.partition, self.partitions, self._places)
         taken = 0
         if self.close_to_watermark(out):
             taken = self._take(chunk, out)
