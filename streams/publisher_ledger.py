@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -42,6 +42,14 @@ class Records:
     times_ms: Int64Array = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     keys: list[bytes | None] = field(default_factory=list)
     values: list[bytes | None] = field(default_factory=list)
+
+    def extend(self, more: Records) -> None:
+        """Adds the records that follow."""
+        self.offsets = np.concatenate((self.offsets, more.offsets))
+        self.times_ms = np.concatenate((self.times_ms, more.times_ms))
+        self.keys += more.keys
+        self.values += more.values
+        self.end = max(self.end, more.end)
 
 
 class Log(Protocol):
@@ -163,67 +171,52 @@ class TopicReader:
                 if got.get(place) or left <= 0:
                     return list(got.get(place, ()))
 
-    async def read_all(self, topic: str, wanted: Mapping[int, tuple[int, int]] | None = None) -> dict[int, Records]:
-        """All committed records of the topic, by partition; or of `wanted`: by partition a half-open range of offsets.
+    async def stream(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> AsyncIterator[Records]:
+        """Committed records of the half-open ranges of offsets by partition, piece by piece, each partition in order.
 
         Raises Transient where the broker stalls."""
-        bounds = await self.bounds(topic)
-        ranges = dict(wanted) if wanted is not None else bounds
-        parts = {p: _Growing(topic, p, *ranges[p]) for p in ranges}
-        places = {TopicPartition(self.prefix + topic, p): parts[p] for p in ranges if ranges[p][0] < ranges[p][1]}
-        if not places:
-            return {p: part.records() for p, part in parts.items()}
+        places = {TopicPartition(self.prefix + topic, p): end for p, (first, end) in ranges.items() if first < end}
         loop = asyncio.get_running_loop()
         with kafka_errors(self.bootstrap):
             self._consumer.assign(list(places))
-            for place, part in places.items():
-                self._consumer.seek(place, part.first)
-            heard, open_places = loop.time(), set(places)
-            while open_places:
-                for place, records in (await self._consumer.getmany(*open_places, timeout_ms=100)).items():
-                    places[place].add(records)
+            for place in places:
+                self._consumer.seek(place, ranges[place.partition][0])
+            heard, unfinished = loop.time(), set(places)
+            while unfinished:
+                for place, records in (await self._consumer.getmany(*unfinished, timeout_ms=100)).items():
                     heard = loop.time()
-                done = {place for place in open_places if await self._consumer.position(place) >= places[place].end}
-                open_places -= done
+                    yield _piece(topic, place.partition, places[place], records)
+                done = {place for place in unfinished if await self._consumer.position(place) >= places[place]}
+                unfinished -= done
                 if done:
                     heard = loop.time()
                     self._consumer.pause(*done)
                 if loop.time() - heard > STALL_S:
-                    raise Transient(
-                        f"Kafka at {self.bootstrap} gave no record of {sorted(open_places)} for {STALL_S:.0f} s"
-                    )
-        return {p: part.records() for p, part in parts.items()}
+                    silent = ", ".join(f"{place.topic} {place.partition}" for place in sorted(unfinished))
+                    raise Transient(f"Kafka at {self.bootstrap} gave nothing of {silent} for {STALL_S:.0f} s")
+
+    async def read_all(self, topic: str, wanted: Mapping[int, tuple[int, int]] | None = None) -> dict[int, Records]:
+        """All committed records of the topic, by partition; or of `wanted`: ranges as in `stream`."""
+        ranges = await self.bounds(topic) if wanted is None else wanted
+        found = {p: Records(topic, p, first, end) for p, (first, end) in ranges.items()}
+        async for piece in self.stream(topic, ranges):
+            found[piece.partition].extend(piece)
+        return found
 
 
-class _Growing:
-    """Records as they come in, up to an end."""
-
-    def __init__(self, topic: str, partition: int, first: int, end: int) -> None:
-        self.topic, self.partition, self.first, self.end = topic, partition, first, end
-        self._offsets: list[int] = []
-        self._times: list[int] = []
-        self._keys: list[bytes | None] = []
-        self._values: list[bytes | None] = []
-
-    def add(self, records: list[Any]) -> None:
-        if records and records[-1].offset >= self.end:
-            records = [r for r in records if r.offset < self.end]
-        self._offsets += [r.offset for r in records]
-        self._times += [r.timestamp for r in records]
-        self._keys += [r.key for r in records]
-        self._values += [r.value for r in records]
-
-    def records(self) -> Records:
-        return Records(
-            self.topic,
-            self.partition,
-            self.first,
-            self.end,
-            np.array(self._offsets, dtype=np.int64),
-            np.array(self._times, dtype=np.int64),
-            self._keys,
-            self._values,
-        )
+def _piece(topic: str, partition: int, end: int, records: list[Any]) -> Records:
+    if records and records[-1].offset >= end:
+        records = [r for r in records if r.offset < end]
+    return Records(
+        topic,
+        partition,
+        records[0].offset if records else end,
+        end,
+        np.array([r.offset for r in records], dtype=np.int64),
+        np.array([r.timestamp for r in records], dtype=np.int64),
+        [r.key for r in records],
+        [r.value for r in records],
+    )
 
 
 class _PartitionLog:

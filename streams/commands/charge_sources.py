@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanotally.schemas import codec
-from nanotally.sinks.client import Address, ClickHouse
-from nanotally.streams.domain.records import NO_END
+from nanotally.sinks.charge_query import charge_of_use, charges_of_event
+from nanotally.sinks.client import Address
+from nanotally.sinks.queries import asking
 from nanotally.streams.domain.tariff import TariffVersion, from_document
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, NotFound
@@ -105,37 +106,22 @@ def _version(environment: Environment, charge: Mapping[str, Any]) -> TariffVersi
 
 # ---- ClickHouse ----
 
-_EVENT_TEXTS = ("event_id", "product", "payer", "creator", "item", "meter", "session")
-_ARRAYS = (
-    "link", "tariff", "version", "tariff_hash", "rule", "scope", "scope_start", "scope_end", "quantity_before",
-    "quantity", "total_before", "remainder_before", "total_after", "remainder_after", "remainder_den",
-    "charged_before", "amount_nanos", "paid_nanos", "pass", "split", "base_before",
-)  # fmt: skip
-_COLUMNS = [
-    *_EVENT_TEXTS, "occurred_at", "quantity", "scale", "attributes", "booked_at", "late", "outcome", "reason",
-    "currency", "paid_nanos", "usage_partition", "usage_offset", "n",
-    *(f"lines.{name}" for name in _ARRAYS),
-    *(f"shares.{name}" for name in ("line", "account", "fraction_num", "fraction_den", "nanos")),
-]  # fmt: skip
-_PLAIN = (
-    "payer", "booked_at", "late", "outcome", "reason", "currency", "paid_nanos", "usage_partition", "usage_offset", "n",
-)  # fmt: skip
-_TIMES = {"occurred_at", "booked_at"}
-_TIME_ARRAYS = {"lines.scope_start", "lines.scope_end"}
-
 
 def from_clickhouse(environment: Environment, asked: str) -> tuple[dict[str, Any], TariffVersion | None]:
     """The same from the tables `charges` and `tariffs`."""
-    clickhouse = ClickHouse(address_of(environment))
-    try:
+    with asking(address_of(environment)) as ask:
         key = key_of(asked)
-        found = [] if key is None else _rows(clickhouse, *_by_key(key))
-        if not found:
-            found = _rows(clickhouse, "event_id = {event_id:String}", {"event_id": asked})
-        charge = _only([_charge(row) for row in found], asked)
-        return charge, _stored_version(clickhouse, charge)
-    finally:
-        clickhouse.close()
+        found = [] if key is None else charge_of_use(ask.clickhouse, key.partition, key.offset, key.n)
+        if key is not None and key.n is None:
+            found = [charge for charge in found if charge["outcome"] != "due"]
+        charge = _only(found or charges_of_event(ask.clickhouse, asked), asked)
+        if not charge["lines"]:
+            return charge, None
+        wanted = charge["lines"][0]["tariff_hash"]
+        stored = ask.tariff(wanted)
+        if stored is None:
+            raise NotFound(f"table tariffs does not have version {wanted} yet; try again, or with --ledger")
+        return charge, from_document(json.loads(stored.document))
 
 
 def address_of(environment: Environment) -> Address:
@@ -147,53 +133,3 @@ def address_of(environment: Environment) -> Address:
         environment.clickhouse_password,
         environment.clickhouse_http,
     )
-
-
-def _by_key(key: Key) -> tuple[str, dict[str, Any]]:
-    which = "outcome != 'due'" if key.n is None else "n = {n:UInt32}"
-    condition = f"usage_partition = {{partition:UInt16}} AND usage_offset = {{offset:Int64}} AND {which}"
-    return condition, {"partition": key.partition, "offset": key.offset, "n": key.n or 0}
-
-
-def _rows(clickhouse: ClickHouse, condition: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    columns = [_selected(name) for name in _COLUMNS]
-    rows = clickhouse.query(f"SELECT {', '.join(columns)} FROM charges WHERE {condition} LIMIT 100", parameters)
-    return [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-
-
-def _selected(name: str) -> str:
-    if name in _TIMES:
-        return f"toUnixTimestamp64Micro({name})"
-    return f"arrayMap(t -> toUnixTimestamp64Micro(t), `{name}`)" if name in _TIME_ARRAYS else f"`{name}`"
-
-
-def _charge(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The Charge record that a row is, as far as an explanation needs it."""
-    event = None
-    if row["outcome"] != "due":
-        event = {name: row[name] for name in (*_EVENT_TEXTS, "occurred_at", "quantity", "scale", "attributes")}
-        event |= {name: row[name] or None for name in ("creator", "session")}
-    lines = []
-    for number in range(len(row["lines.link"])):
-        line = {name: row[f"lines.{name}"][number] for name in _ARRAYS}
-        line["pass"] = line["pass"] or None
-        line["scope_end"] = NO_END if line["scope"] == "life" else line["scope_end"]
-        line["shares"] = [
-            {name: row[f"shares.{name}"][i] for name in ("account", "fraction_num", "fraction_den", "nanos")}
-            for i, of_line in enumerate(row["shares.line"])
-            if of_line == number
-        ]
-        lines.append(line)
-    return {**{name: row[name] for name in _PLAIN}, "event": event, "lines": lines}
-
-
-def _stored_version(clickhouse: ClickHouse, charge: Mapping[str, Any]) -> TariffVersion | None:
-    if not charge["lines"]:
-        return None
-    wanted = charge["lines"][0]["tariff_hash"]
-    rows = clickhouse.query(
-        "SELECT document FROM tariffs WHERE startsWith(content_hash, {wanted:String}) LIMIT 1", {"wanted": wanted}
-    )
-    if not rows:
-        raise NotFound(f"table tariffs does not have version {wanted} yet; try again, or with --ledger")
-    return from_document(json.loads(rows[0][0]))

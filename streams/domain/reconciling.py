@@ -7,6 +7,7 @@ closed windows and settlements against that, `reconciling_accounts` the accounts
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -37,11 +38,12 @@ class Difference:
 
 @dataclass
 class Check:
-    """One line of the report. compared: number of records, rows or sums that were looked at; detail: the figures."""
+    """One line of the report. compared: number of records, rows or sums that were looked at; figures: what they come
+    to, by name."""
 
     name: str
     compared: int = 0
-    detail: str = ""
+    figures: Counter[str] = field(default_factory=Counter)
     differences: list[Difference] = field(default_factory=list)
     count: int = 0
 
@@ -61,8 +63,13 @@ class Check:
         """Adds what another check of the same name found."""
         self.compared += other.compared
         self.count += other.count
-        self.detail = self.detail or other.detail
+        self.figures.update(other.figures)
         self.differences = (self.differences + other.differences)[:DIFFERENCES_KEPT]
+
+    @property
+    def detail(self) -> str:
+        """The figures in a line: '57,976 charged · 5 rejected'."""
+        return " · ".join(f"{number:,} {name}" for name, number in self.figures.items() if number)
 
     @property
     def clean(self) -> bool:
@@ -86,9 +93,9 @@ class Report:
         for check in checks:
             known = next((c for c in self.checks if c.name == check.name), None)
             if known is None:
-                self.checks.append(check)
-            else:
-                known.take(check)
+                known = Check(check.name)
+                self.checks.append(known)
+            known.take(check)
 
     @property
     def clean(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow.compute as pc
 
 from nanotally.schemas import codec
@@ -20,6 +21,7 @@ from nanotally.streams.domain.reconciling_frames import Sums
 from nanotally.streams.domain.records import BoolArray, Int64Array
 from nanotally.streams.domain.windows import Calendar
 
+_ROWS = {"offset": pl.Int64, "currency": pl.String, "paid": pl.Int64, "shares": pl.Int64}
 OUTCOMES = ("charged", "refused", "unpriced", "duplicate", "rejected", "control")
 COUNTED = ("charged", "refused", "unpriced", "due", "duplicate", "free", "late", "rows.charges")
 
@@ -54,6 +56,8 @@ class LedgerFold:
         self._offsets: list[Int64Array] = []
         self._counts: Counter[str] = Counter()
         self.sums: Counter[str] = Counter()
+        self._rows: list[pl.DataFrame] = []
+        self.control_offsets: list[int] = []
         self._seen: list[Int64Array] = []  # usage offsets that have their outcome
         self._scopes = Chains("scope", self.partition, ("quantity", "total", "charged"))
         self._splits = Chains("split", self.partition, ("base",))
@@ -75,6 +79,10 @@ class LedgerFold:
         """Records after the last chunk; there are none in a ledger of whole transactions."""
         return len(self._values)
 
+    def rows(self) -> pl.DataFrame:
+        """Every charge as ClickHouse must have it: offset, currency, paid and shares in nanos."""
+        return pl.concat([pl.DataFrame(schema=_ROWS), *self._rows])
+
     def usage_offsets(self) -> Int64Array:
         """Usage offsets that the ledger tells of, in any order: uses, controls that took effect, duplicates."""
         return np.concatenate([*self._seen, np.zeros(0, dtype=np.int64)])
@@ -95,6 +103,7 @@ class LedgerFold:
         places = places[decoded.index]
         charges = Charges(decoded.batch, offsets[places])
         self._check_charges(charges)
+        self.control_offsets += offsets[controls].tolist()
         self._remember(charges, [codec.decode_one(values[i])[1] for i in controls.tolist()], chunks)
         self._check_chunks(charges, places, controls, chunks, offsets)
         last_place, last = chunks[-1]
@@ -129,6 +138,9 @@ class LedgerFold:
         self._seen.append(charges.column("usage_offset")[~due])
         self._seen.append(np.array([c["usage_offset"] for c in controls], dtype=np.int64))
         self._seen += [np.array(record["duplicates"], dtype=np.int64) for _, record in chunks]
+        currency = pl.from_arrow(charges.batch.column("currency"))
+        columns = (charges.offsets, currency, charges.column("paid_nanos"), charges.shares_of_charges)
+        self._rows.append(pl.DataFrame(dict(zip(_ROWS, columns, strict=True)), schema=_ROWS))
         self.charges += len(charges)
         self.controls += len(controls)
         if self.calendar is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,10 @@ class Beside:
     statements: pl.DataFrame
 
 
-def check_payers(fold: LedgerFold, beside: Beside, settings: Settings | None) -> Iterator[Check]:
-    """All checks of one partition."""
+def check_payers(
+    fold: LedgerFold, beside: Beside, settings: Settings | None, expired: Set[str] = frozenset()
+) -> Iterator[Check]:
+    """All checks of one partition. expired: topics whose oldest rows are gone; what needs them is left out."""
     if fold.left:
         fold.chunks.differ(
             Difference("records after the last chunk record", "charges", fold.partition, -1, "0", str(fold.left))
@@ -39,16 +42,23 @@ def check_payers(fold: LedgerFold, beside: Beside, settings: Settings | None) ->
         return
     chunk = fold.cut.chunk
     counts = chunk["counts"]
-    rejects = _rows(beside.rejects, "rejects", fold, counts)
-    yield rejects.check
-    yield _rejects(fold, rejects.frame, counts)
-    yield _outcomes(fold, rejects.frame, chunk)
-    tallies = _rows(beside.payer_tallies, "payer_tallies", fold, counts)
-    statements = _rows(beside.statements, "statements", fold, counts)
-    yield tallies.check
-    yield statements.check
-    if settings is not None:
-        yield from _windows(fold, tallies.frame, statements.frame, settings)
+    if "rejects" not in expired:
+        rejects = _rows(beside.rejects, "rejects", fold, counts)
+        yield rejects.check
+        yield _rejects(fold, rejects.frame, counts)
+        yield _outcomes(fold, rejects.frame, chunk)
+    if settings is None:
+        return
+    closing = Closing(chunk["closed_to_us"], chunk["watermark_us"], chunk["cursor"] is not None)
+    calendar = Calendar(settings.zone)
+    if "payer_tallies" not in expired:
+        tallies = _rows(beside.payer_tallies, "payer_tallies", fold, counts)
+        yield tallies.check
+        yield from _tallies(fold, tallies.frame, settings, calendar, closing)
+    if "statements" not in expired:
+        statements = _rows(beside.statements, "statements", fold, counts)
+        yield statements.check
+        yield _statements(fold, statements.frame, settings, calendar, closing)
 
 
 @dataclass
@@ -74,9 +84,9 @@ def _nothing(fold: LedgerFold, beside: Beside) -> Iterator[Check]:
 
 
 def _rejects(fold: LedgerFold, rejects: pl.DataFrame, counts: Mapping[str, int]) -> Check:
-    check = Check("rejects by reason", detail=f"{len(rejects):,}")
     place = ("rejects", fold.partition, -1)
-    found = dict(rejects.group_by("reason").len().iter_rows())
+    found = dict(rejects.group_by("reason").len().sort("reason").iter_rows())
+    check = Check("rejects by reason", figures=Counter(found))
     for reason in sorted({*found, *(n.removeprefix("rejected.") for n in counts if n.startswith("rejected."))}):
         check.same(f"rejects {reason}", place, counts.get(f"rejected.{reason}", 0), found.get(reason, 0))
     check.same("rejects", place, counts.get("rejected", 0), len(rejects))
@@ -87,8 +97,7 @@ def _outcomes(fold: LedgerFold, rejects: pl.DataFrame, chunk: Mapping[str, Any])
     """Every usage offset has one outcome. A control that changed nothing leaves a count and no record."""
     counts, records, p = chunk["counts"], chunk["records"], fold.partition
     told = np.sort(np.concatenate([fold.usage_offsets(), rejects["offset_of_input"].to_numpy().astype(np.int64)]))
-    parts = ", ".join(f"{counts.get(name, 0):,} {name}" for name in OUTCOMES if counts.get(name))
-    check = Check("usage: one outcome each", records, f"{records:,} records = {parts}" if parts else "")
+    check = Check("usage: one outcome each", records, Counter({name: counts.get(name, 0) for name in OUTCOMES}))
     twice = told[1:][np.diff(told) == 0]
     for offset in np.unique(twice).tolist():
         check.differ(Difference("outcomes", "usage", p, offset, "one", "several"))
@@ -106,32 +115,34 @@ def _outcomes(fold: LedgerFold, rejects: pl.DataFrame, chunk: Mapping[str, Any])
     return check
 
 
-def _windows(fold: LedgerFold, tallies: pl.DataFrame, statements: pl.DataFrame, settings: Settings) -> Iterator[Check]:
+def _tallies(
+    fold: LedgerFold, rows: pl.DataFrame, settings: Settings, calendar: Calendar, closing: Closing
+) -> Iterator[Check]:
     assert fold.cut is not None
-    chunk, p, calendar = fold.cut.chunk, fold.partition, Calendar(settings.zone)
-    closing = Closing(chunk["closed_to_us"], chunk["watermark_us"], chunk["cursor"] is not None)
-    uses = fold.payers.frame()
-    yield compare_tallies(
-        "payer tallies + open = charges", "payer_tallies", p, uses, tallies, settings.windows, calendar, closing
-    )
-    settled = compare_settlements(
-        "statement", "statements", p, uses, statements, settings.settlement, calendar, closing
-    )
+    name, p = "payer tallies + open = charges", fold.partition
+    yield compare_tallies(name, "payer_tallies", p, fold.payers.frame(), rows, settings.windows, calendar, closing)
+    check = Check(name)
+    for size in settings.windows:
+        for currency, nanos in by_currency(rows.filter(pl.col("size") == size)).items():
+            said = int(fold.cut.chunk["sums"].get(f"tallies.{size}.{currency}", 0))
+            check.same(f"sum of {size} in {currency}", ("payer_tallies", p, -1), said, nanos)
+    yield check
+
+
+def _statements(
+    fold: LedgerFold, rows: pl.DataFrame, settings: Settings, calendar: Calendar, closing: Closing
+) -> Check:
+    assert fold.cut is not None
+    p, sums, uses = fold.partition, fold.cut.chunk["sums"], fold.payers.frame()
+    settled = compare_settlements("statement", "statements", p, uses, rows, settings.settlement, calendar, closing)
     check = settled.check
     check.name = "statements + open = paid"
-    place = ("statements", p, -1)
     for currency in sorted({*settled.closed, *settled.open}):
-        paid = int(chunk["sums"].get(f"paid.{currency}", 0))
-        found = settled.closed.get(currency, 0) + settled.open.get(currency, 0)
-        check.same(f"statements and open windows, {currency}", place, paid, found)
-        check.same(
-            f"settled {currency}",
-            place,
-            int(chunk["sums"].get(f"settled.{currency}", 0)),
-            settled.closed.get(currency, 0),
-        )
-    for size in settings.windows:
-        for currency, nanos in by_currency(tallies.filter(pl.col("size") == size)).items():
-            name = f"tallies.{size}.{currency}"
-            check.same(name, ("payer_tallies", p, -1), int(chunk["sums"].get(name, 0)), nanos)
-    yield check
+        closed = settled.closed.get(currency, 0)
+        place = ("charges", p, fold.cut.offset)
+        paid = int(sums.get(f"paid.{currency}", 0))
+        check.same(f"statements and open windows, {currency}", place, closed + settled.open.get(currency, 0), paid)
+        check.same(f"sum settled.{currency}", place, closed, int(sums.get(f"settled.{currency}", 0)))
+        check.figures[f"nanos {currency} settled"] += closed
+        check.figures[f"nanos {currency} open"] += settled.open.get(currency, 0)
+    return check

@@ -1,0 +1,158 @@
+"""Reads what a reconciliation compares, in an order that makes it whole while the stages go on: first what the
+accounts wrote and the ledger, each up to a chunk record, then what must be there by then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from nanotally.schemas import codec
+from nanotally.streams.domain.reconciling import Check
+from nanotally.streams.domain.reconciling_ledger import LedgerFold
+from nanotally.streams.domain.reconciling_payers import Beside
+from nanotally.streams.domain.reconciling_records import frame
+from nanotally.streams.domain.reconciling_run import AccountsPartition, Material
+from nanotally.streams.domain.tariff import RuleBook
+from nanotally.streams.domain.windows import Calendar
+from nanotally.streams.publisher_ledger import Records, TopicReader
+
+APPEAR_S = 10.0  # rows of a transaction are to be seen in all its topics within this time
+RECORD_OF = {
+    "rejects": "Reject",
+    "payer_tallies": "Tally",
+    "statements": "Statement",
+    "account_tallies": "Tally",
+    "payouts": "Payout",
+    "earnings": "Earning",
+}
+
+
+async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Material:
+    """Everything, each partition up to its newest chunk record. wait_s: how long to wait for the accounts' stage to
+    take the earnings that are there at the start. Raises Transient and NotFound as TopicReader."""
+    await _accounts_caught_up(reader, wait_s)
+    account_rows = await reader.read_all("account_tallies")
+    chunks = {q: _last_chunk(records) for q, records in account_rows.items()}
+    folds = await _fold_ledger(reader, books)
+    counts = {p: fold.cut.chunk["counts"] if fold.cut else {} for p, fold in folds.items()}
+    material = Material(books, folds)
+    beside: dict[str, dict[int, pl.DataFrame]] = {}
+    for topic in ("rejects", "payer_tallies", "statements"):
+        wanted = {p: counts[p].get(f"rows.{topic}", 0) for p in folds}
+        beside[topic] = await _frames(reader, topic, wanted, material)
+    material.beside = {p: Beside(**{topic: beside[topic][p] for topic in beside}) for p in folds}
+    payouts = {q: chunk[1]["counts"].get("rows.payouts", 0) if chunk else 0 for q, chunk in chunks.items()}
+    paid_out = await _frames(reader, "payouts", payouts, material)
+    for q, records in account_rows.items():
+        chunk = chunks[q]
+        end = 0 if chunk is None else chunk[0] + 1
+        tallies = _frame("account_tallies", records, material.reading, end)
+        material.accounts[q] = AccountsPartition(
+            None if chunk is None else chunk[1],
+            -1 if chunk is None else int(records.offsets[chunk[0]]),
+            tallies,
+            paid_out[q],
+            len(records.values) - end,
+        )
+    material.earnings = await _earnings(reader, counts, material.reading)
+    return material
+
+
+async def _accounts_caught_up(reader: TopicReader, wait_s: float) -> None:
+    """Waits until the accounts' stage has taken all earnings that are there now, or the time is up."""
+    if wait_s <= 0:
+        return
+    loop = asyncio.get_running_loop()
+    until = loop.time() + wait_s
+    tails = {q: await _tail(reader, "earnings", q) for q in await reader.bounds("earnings")}
+    target = {q: records[-1].offset + 1 for q, records in tails.items() if records}
+    while loop.time() < until:
+        behind = [q for q in target if await _next_offset(reader, q) < target[q]]
+        if not behind:
+            return
+        await asyncio.sleep(0.2)
+
+
+async def _tail(reader: TopicReader, topic: str, partition: int) -> list[Any]:
+    """The newest committed records of a partition, some at least: behind them there may be Kafka's own markers."""
+    first, end = (await reader.bounds(topic))[partition]
+    step = 2
+    while first < end:
+        records = await reader.read(topic, partition, max(first, end - step), 0.5)
+        if records or end - step <= first:
+            return records
+        step *= 8
+    return []
+
+
+async def _next_offset(reader: TopicReader, q: int) -> int:
+    """Input position in the newest chunk record of a partition of account_tallies."""
+    values = [record.value for record in await _tail(reader, "account_tallies", q)]
+    place = _last_chunk_of(values)
+    return 0 if place is None else int(codec.decode_one(values[place])[1]["next_offset"])
+
+
+def _last_chunk_of(values: list[bytes | None]) -> int | None:
+    places = codec.split_by_schema(values).get("Chunk")
+    return None if places is None or not len(places) else int(places[-1])
+
+
+def _last_chunk(records: Records) -> tuple[int, dict[str, Any]] | None:
+    """Place and content of the last chunk record."""
+    place = _last_chunk_of(records.values)
+    return None if place is None else (place, codec.decode_one(records.values[place])[1])
+
+
+async def _fold_ledger(reader: TopicReader, books: list[RuleBook]) -> dict[int, LedgerFold]:
+    settings = books[0].settings if books else None
+    calendar = Calendar(settings.zone) if settings else None
+    finest = settings.windows[0] if settings else ""
+    bounds = await reader.bounds("charges")
+    folds = {p: LedgerFold(p, calendar, finest) for p in bounds}
+    async for piece in reader.stream("charges", bounds):
+        folds[piece.partition].add(piece.offsets, piece.values)
+    return folds
+
+
+async def _frames(
+    reader: TopicReader, topic: str, wanted: Mapping[int, int], material: Material
+) -> dict[int, pl.DataFrame]:
+    """Rows of a topic by partition, once there are as many as wanted or no more come."""
+    found = await _read_until(reader, topic, lambda r: all(len(r[p].values) >= n for p, n in wanted.items() if p in r))
+    expired = [p for p, records in found.items() if records.first > 0]
+    if expired:
+        material.expired[topic] = expired
+    return {p: _frame(topic, records, material.reading) for p, records in found.items()}
+
+
+async def _earnings(reader: TopicReader, counts: Mapping[int, Mapping[str, int]], check: Check) -> pl.DataFrame:
+    """All rows of earnings, once the sources' chunk records are covered."""
+    wanted = sum(c.get("rows.earnings", 0) for c in counts.values())
+    found = await _read_until(reader, "earnings", lambda r: sum(len(part.values) for part in r.values()) >= wanted)
+    frames = [_frame("earnings", records, check) for records in found.values()]
+    return pl.concat(frames)
+
+
+async def _read_until(
+    reader: TopicReader, topic: str, enough: Callable[[Mapping[int, Records]], bool]
+) -> dict[int, Records]:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + APPEAR_S
+    found = await reader.read_all(topic)
+    while not enough(found) and loop.time() < until:
+        await asyncio.sleep(0.1)
+        ends = await reader.bounds(topic)
+        more = await reader.read_all(topic, {p: (found[p].end, end) for p, (_, end) in ends.items()})
+        for p, records in more.items():
+            found[p].extend(records)
+    return found
+
+
+def _frame(topic: str, records: Records, check: Check, end: int | None = None) -> pl.DataFrame:
+    check.compared += len(records.values[:end])
+    offsets = np.asarray(records.offsets[:end], dtype=np.int64)
+    return frame(RECORD_OF[topic], topic, records.partition, offsets, records.values[:end], check)
