@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Lock
 from typing import Any
 
@@ -32,12 +32,13 @@ class MemoryTables:
 
 class MemoryWarehouse:
     """A `Warehouse` over tables in memory. `faults` are raised by the next writes, one each, before anything is
-    written; `lost` likewise, but after everything is: the answer that never came."""
+    written; `lost` likewise, but after everything is: the answer that never came. `before` is called at each write."""
 
     def __init__(self, tables: MemoryTables | None = None) -> None:
         self.tables = tables or MemoryTables()
-        self.faults: list[Exception] = []
-        self.lost: list[Exception] = []
+        self.before: Callable[[], None] = lambda: None
+        self.faults: list[BaseException] = []
+        self.lost: list[BaseException] = []
         self.writes: list[tuple[str, int]] = []  # table and rows of each that succeeded
         self.closed = False
 
@@ -56,6 +57,7 @@ class MemoryWarehouse:
     def write(self, table: str, batch: pa.RecordBatch, topic: str, partition: int) -> None:
         if table not in self.tables.tables:
             raise NotFound(f"there is no table {table}")
+        self.before()
         if self.faults:
             raise self.faults.pop(0)
         columns = [for_driver(column) for column in batch.columns]

@@ -89,19 +89,17 @@ def test_a_write_without_chunk_record_moves_the_position_alone() -> None:
 @pytest.mark.parametrize("number", range(3))
 def test_a_passing_fault_is_waited_out_wherever_it_comes(number: int, answer: str) -> None:
     warehouse, clock = MemoryWarehouse(), HandClock()
-    faults: list[Exception] = [Transient("ClickHouse is away")] * 4
+    faults: list[BaseException] = [Transient("ClickHouse is away")] * 4
 
     async def scenario() -> SinkPartition:
         sink = partition(warehouse, clock)
         await sink.open()
-        write = warehouse.write
 
-        def faulty(*arguments: Any) -> None:
+        def fault() -> None:
             if len(warehouse.writes) == number and faults:
                 (warehouse.faults if answer == "refused" else warehouse.lost).append(faults.pop())
-            write(*arguments)
 
-        warehouse.write = faulty  # type: ignore[method-assign]
+        warehouse.before = fault
         await sink.process(LEDGER)
         return sink
 
@@ -117,14 +115,12 @@ def test_a_writer_that_dies_at_any_write_leaves_nothing_lost_or_twice(number: in
     """The next owner reads other chunks: all that counts is what is in the tables."""
     tables = MemoryTables()
     warehouse = MemoryWarehouse(tables)
-    write = warehouse.write
 
-    def deadly(*arguments: Any) -> None:
+    def die() -> None:
         if len(warehouse.writes) == number:
-            (warehouse.lost if after else warehouse.faults).append(KeyboardInterrupt())  # type: ignore[arg-type]
-        write(*arguments)
+            (warehouse.lost if after else warehouse.faults).append(KeyboardInterrupt())
 
-    warehouse.write = deadly  # type: ignore[method-assign]
+    warehouse.before = die
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(sunk(warehouse, [LEDGER]))
     successor = MemoryWarehouse(tables)
@@ -194,14 +190,9 @@ def test_after_a_small_write_it_rests_and_after_a_large_one_it_does_not() -> Non
 def test_the_rest_is_in_proportion_to_what_writing_took_up_to_a_limit() -> None:
     clock = HandClock()
     warehouse = MemoryWarehouse()
-    write = warehouse.write
 
     async def scenario(seconds: float) -> float:
-        def slow(*arguments: Any) -> None:
-            clock.turn(seconds / 2)
-            write(*arguments)
-
-        warehouse.write = slow  # type: ignore[method-assign]
+        warehouse.before = lambda: clock.turn(seconds / 2)
         sink = partition(warehouse, clock, "statements")
         first = await sink.open()
         await sink.process(raw_chunk("statements", [("Statement", statement())], first=first))
