@@ -115,12 +115,13 @@ def _feed(folder: Folder, environment: Environment) -> Published:
         partitions = admin.partition_counts(environment.kafka, environment.prefix)["usage"]
         expected = published.records + 2 * partitions  # every partition is told of the book and of the close
         started = time.monotonic()
-        while live.show(last=True)[0] < expected:
+        while live.show() < expected:
             if not processes.state(folder, WORKER).runs:
                 raise BrokenInvariant(f"the workers ended:\n{processes.tail(folder.log(WORKER))}")
             if time.monotonic() - started > ARRIVES_WITHIN_S:
                 raise Transient(f"not everything has arrived after {ARRIVES_WITHIN_S:.0f} s; see {folder.log(WORKER)}")
             time.sleep(0.2)
+        live.show(last=True)
     return published
 
 
@@ -135,9 +136,8 @@ def _show(folder: Folder, environment: Environment, published: Published) -> int
     print()
     screen.show_money(facts, print)
     print()
-    print(f"WHY     was {facts.crossing} charged what it was?", flush=True)
     explained = _nanotally(environment, "explain", facts.crossing)
-    print(explained.stdout, end="")
+    print(explained.stdout, explained.stderr, sep="")
     screen.show_statement(facts, print)
     screen.show_late(facts, print)
     print("\nRECONCILE  usage -> charges -> tallies -> settlements -> ClickHouse")

@@ -20,7 +20,8 @@ class Live:
         self._client = client_of(environment)
         self._terminal = sys.stdout.isatty()
         self._started = time.monotonic()
-        self._shown = 0.0
+        self._shown = self._asked = 0.0
+        self._rated = self._rows = 0
         self.published = 0
 
     def __enter__(self) -> Live:
@@ -38,20 +39,23 @@ class Live:
         self.published = n
         self.show()
 
-    def show(self, last: bool = False) -> tuple[int, int]:
-        """Shows where everything is, if it is time to; gives rated records and rows in ClickHouse (0 if not asked)."""
+    def show(self, last: bool = False) -> int:
+        """Shows where everything is, where it is time to; gives the number of rated records as last asked."""
         now = time.monotonic()
-        if not last and now - self._shown < (EVERY_S if self._terminal else EVERY_S_UNSEEN):
-            return 0, 0
-        self._shown = now
-        rated, rows = arrived(self._client)
-        seconds = now - self._started
+        if last or now - self._asked >= EVERY_S:
+            self._asked = now
+            self._rated, self._rows = arrived(self._client)
+        if last or now - self._shown >= (EVERY_S if self._terminal else EVERY_S_UNSEEN):
+            self._shown = now
+            self._print(now - self._started)
+        return self._rated
+
+    def _print(self, seconds: float) -> None:
         text = (
             f"  {seconds:5.1f} s   published {self.published:>7,} ({self.published / seconds:>7,.0f}/s)   "
-            f"rated {rated:>7,} ({rated / seconds:>7,.0f}/s)   charges in ClickHouse {rows:>7,}"
+            f"rated {self._rated:>7,} ({self._rated / seconds:>7,.0f}/s)   charges in ClickHouse {self._rows:>7,}"
         )
         if self._terminal:
             print(f"\r{text}", end="", flush=True)
         else:
             print(text, flush=True)
-        return rated, rows
