@@ -58,7 +58,7 @@ class Decoded:
     """`index[i]` is the position in the input of row i of `batch`, rising; `bad` are the other values, by position.
 
     `older` are the rows of the batch that were written with an older version of the schema, rising; `whole` says that the
-    chunk was read as one, so that there are neither older nor bad ones nor any in another than the canonical encoding.
+    chunk was read as one: there are neither older nor bad ones, nor any in another than the canonical encoding.
     """
 
     batch: pa.RecordBatch
@@ -152,8 +152,8 @@ def event_bodies(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
     """For each row of `decoded = decode('UsageEvent', values)` the datum without header, by the current schema.
 
     They are the bytes as they were published, but for events of an older version and those that are not in the one
-    canonical encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has the
-    same bytes whatever library wrote it.
+    canonical encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has
+    the same bytes whatever library wrote it.
     """
     if decoded.whole:  # the proof of the lengths is one of canonical encoding
         return [value[HEADER_BYTES:] for value in values]
