@@ -57,8 +57,8 @@ class BadDatum:
 class Decoded:
     """`index[i]` is the position in the input of row i of `batch`, rising; `bad` are the other values, by position.
 
-    `older` are the rows of the batch that were written with an older version of the schema, rising; `whole` says that the
-    chunk was read as one: there are neither older nor bad ones, nor any in another than the canonical encoding.
+    `older` are the rows of the batch that were written with an older version of the schema, rising; `whole` says that
+    the chunk was read as one: there are neither older nor bad ones, nor any in another than the canonical encoding.
     """
 
     batch: pa.RecordBatch
