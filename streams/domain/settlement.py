@@ -143,11 +143,10 @@ class Carry:
     def snapshot(self) -> dict[str, bytes]:
         """The state as named blobs."""
         key, _ = self._table.keys()
+        nanos = exact_column(self._sums.take(np.arange(len(key))))
         return {
             "carry.texts": json.dumps([self._accounts.texts, self._currencies.texts], ensure_ascii=False).encode(),
-            "carry.sums": to_bytes(
-                {"key": pa.array(key), "nanos": exact_column(self._sums.take(np.arange(len(self._table))))}
-            ),
+            "carry.sums": to_bytes(pa.RecordBatch.from_pydict({"key": pa.array(key), "nanos": nanos})),
         }
 
     def restore(self, parts: Mapping[str, bytes]) -> None:

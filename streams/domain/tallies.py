@@ -103,6 +103,10 @@ class OpenTallies:
                 )
         self._levels[0].add(pack(account, series), start, count, quantity, amount_nanos)
 
+    def ends(self, at_us: Int64Array) -> Int64Array:
+        """Ends of the finest windows that hold the instants: int64[n], microseconds UTC."""
+        return self._calendar.ends(self._sizes[0], self._calendar.starts(self._sizes[0], at_us))
+
     def next_end(self) -> int:
         """Least end of an open window, microseconds UTC; NO_END if there is none."""
         return min(level.next_end() for level in self._levels)

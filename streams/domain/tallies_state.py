@@ -26,9 +26,10 @@ def save(
     code = np.zeros(len(accounts) + 1, dtype=np.int64)
     code[used] = np.arange(len(used))
     meta = {"closed_to_us": closed_to_us, "windows": _windows(settings), "series": series.rows}
+    texts = pa.array(accounts.text(used.astype(np.int32)), type=pa.string())
     blobs = {
         "tallies.meta": json.dumps(meta, ensure_ascii=False).encode(),
-        "tallies.accounts": to_bytes({"text": pa.array(accounts.text(used.astype(np.int32)), type=pa.string())}),
+        "tallies.accounts": to_bytes(pa.RecordBatch.from_pydict({"text": texts})),
     }
     for i, rows in enumerate(parts):
         columns = {
@@ -39,7 +40,7 @@ def save(
             "quantity": exact_column(rows.quantity),
             "amount_nanos": exact_column(rows.amount_nanos),
         }
-        blobs[f"tallies.{i}"] = to_bytes(columns)
+        blobs[f"tallies.{i}"] = to_bytes(pa.RecordBatch.from_pydict(columns))
     return blobs
 
 
@@ -66,9 +67,8 @@ def _windows(settings: Settings) -> list[object]:
     return [settings.zone, list(settings.windows), settings.settlement]
 
 
-def to_bytes(columns: Mapping[str, pa.Array]) -> bytes:
+def to_bytes(batch: pa.RecordBatch) -> bytes:
     """Columns as an Arrow stream."""
-    batch = pa.RecordBatch.from_pydict(dict(columns))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
