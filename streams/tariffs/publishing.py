@@ -160,7 +160,8 @@ def send_control(
     with _kafka(bootstrap), _consumer(bootstrap) as consumer:
         known = _partitions(consumer, bootstrap, topic)
     with _kafka(bootstrap), _producer(bootstrap, enable_idempotence=True) as producer:
-        sent = {p: producer.send(topic, value=value, partition=p) for p in partitions or known}
+        wanted = known if partitions is None else partitions
+        sent = {p: producer.send(topic, value=value, partition=p) for p in wanted}
         offsets: dict[int, int] = {}
         failed: dict[int, KafkaError] = {}
         for partition, future in sent.items():

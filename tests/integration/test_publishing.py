@@ -144,6 +144,7 @@ def test_a_book_that_was_not_published_cannot_be_activated(kafka: str, topics: s
 def test_a_control_may_go_to_some_partitions_only(kafka: str, topics: str) -> None:
     assert send_control(kafka, topics, closing(1_500_000, "end")) == {0: 0, 1: 0, 2: 0}
     assert send_control(kafka, topics, Control("tick-1", "tick"), [1]) == {1: 1}
+    assert send_control(kafka, topics, Control("tick-2", "tick"), []) == {}
     assert [[c["control_id"] for c in p] for p in controls(kafka, topics)] == [
         ["close-1970-01-01T00:00:01.500000Z"],
         ["close-1970-01-01T00:00:01.500000Z", "tick-1"],

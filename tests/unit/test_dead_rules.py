@@ -158,6 +158,12 @@ def test_a_text_inside_some_patterns_and_outside_others(
     assert value == (None if found is None else Found(found))
 
 
+def test_an_attribute_may_be_the_empty_text_and_an_item_may_not() -> None:
+    some = Condition("", "pattern", ("?*",))
+    assert find("segment", [Condition("segment", "present")], [some]) == Found("")
+    assert find("item", [Condition("item", "present")], [some]) is None
+
+
 def test_patterns_too_entangled_are_given_up_rather_than_guessed() -> None:
     inside = [Condition("item", "pattern", (f"*{c}" + "?" * 14 + "*",)) for c in "abcdef"]
     with pytest.raises(TooHard):

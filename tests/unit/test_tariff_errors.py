@@ -152,6 +152,7 @@ COUNTS = [
 RULES = [
     Case("cap: 0.004", "cap: 0.0000000001", 21, "rules.song.cap", "finer than a nano", "nine decimal places"),
     Case("cap: 0.004", "cap: 0", 21, "rules.song.cap", "a cap of nothing", "write price: free"),
+    Case("cap: 0.004", "cap: 1e10", 21, "rules.song.cap", "more than 1,000,000,000 USD", "number of digits"),
     Case("cap: 0.004", "cap: -1", 21, "rules.song.cap", "'-1' is below zero", "zero or more"),
     Case("cap: 0.004", "minimum: 0.004", 21, "rules.song.minimum", "a minimum is not supported yet", "take 'minimum' out"),
     Case("cap: 0.004", "round: up", 21, "rules.song.round", "rounding of the use is not supported yet", "take 'round' out"),
@@ -191,6 +192,13 @@ def test_the_message_says_where_what_and_how_to_mend_it(case: Case) -> None:
     assert found, str(raised.value)
     assert case.remedy in found[0].remedy, str(found[0])
     assert f"prices.yaml:{case.line}:" in str(raised.value)
+
+
+def test_at_most_does_not_close_a_gap_below_it() -> None:
+    text = changed(TIERS, "{to 10M: 0.50 per 1M}", changed("over: month", "over: month, at_most: 11M"))
+    with pytest.raises(TariffErrors, match=r"a gap: nothing is said of what is above 10,000,000 tokens; add above:"):
+        read_tariff(text, "prices.yaml")
+    assert read_tariff(changed("at_most: 11M", "at_most: 10M", text))
 
 
 def test_all_faults_are_told_at_once_and_no_others_in_the_order_of_the_file() -> None:
