@@ -44,9 +44,9 @@ class ClickHouseAddress:
     def port(self) -> int:
         return int(self.native.rpartition(":")[2])
 
-    def client(self, database: str = "default") -> Client:
-        """A driver's client with a short patience."""
-        return Client(self.host, self.port, database=database, connect_timeout=5, send_receive_timeout=60)
+    def client(self, database: str = "default", user: str = "default") -> Client:
+        """A driver's client with a short patience; disconnects at the end of a `with`."""
+        return Client(self.host, self.port, database=database, user=user, connect_timeout=5, send_receive_timeout=60)
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def drop_database(address: ClickHouseAddress, name: str, within_s: float = 30.0)
     deadline = time.monotonic() + within_s
     while True:
         try:
-            with contextlib.closing(address.client()) as client:
+            with address.client() as client:
                 client.execute(f"DROP DATABASE IF EXISTS `{name}` SYNC")
             return
         except (ClickHouseError, OSError, EOFError) as e:
