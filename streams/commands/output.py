@@ -6,7 +6,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +26,17 @@ def say_json(document: Any) -> None:
     typer.echo(json.dumps(document, ensure_ascii=False, default=str))
 
 
+def plain(value: Any) -> Any:
+    """Values for JSON: decimals as text in full, times in ISO 8601."""
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, date) else value
+
+
 def note(text: str) -> None:
     """A remark on standard error."""
     typer.echo(text, err=True)
@@ -33,7 +45,7 @@ def note(text: str) -> None:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[str] = (), title: str = "") -> None:
     """A table on standard output; `right` names the columns of figures. Never cut off, so that a pipe gets it whole."""
     terminal = sys.stdout.isatty()
-    shown = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+    shown = Table(box=box.SIMPLE_HEAD if terminal else None, title=title or None, title_justify="left", pad_edge=False)
     for column in columns:
         shown.add_column(column, justify="right" if column in right else "left", no_wrap=not terminal)
     for row in rows:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from nanotally.schemas import codec
+from nanotally.streams.commands.positions import accounts_positions
 from nanotally.streams.domain.reconciling import Check
 from nanotally.streams.domain.reconciling_ledger import LedgerFold
 from nanotally.streams.domain.reconciling_payers import Beside
@@ -68,32 +69,11 @@ async def _accounts_caught_up(reader: TopicReader, wait_s: float) -> None:
         return
     loop = asyncio.get_running_loop()
     until = loop.time() + wait_s
-    tails = {q: await _tail(reader, "earnings", q) for q in await reader.bounds("earnings")}
-    target = {q: records[-1].offset + 1 for q, records in tails.items() if records}
+    target = {p.partition: p.end for p in await accounts_positions(reader)}
     while loop.time() < until:
-        behind = [q for q in target if await _next_offset(reader, q) < target[q]]
-        if not behind:
+        if all(p.next_offset >= target[p.partition] for p in await accounts_positions(reader)):
             return
         await asyncio.sleep(0.2)
-
-
-async def _tail(reader: TopicReader, topic: str, partition: int) -> list[Any]:
-    """The newest committed records of a partition, some at least: behind them there may be Kafka's own markers."""
-    first, end = (await reader.bounds(topic))[partition]
-    step = 2
-    while first < end:
-        records = await reader.read(topic, partition, max(first, end - step), 0.5)
-        if records or end - step <= first:
-            return records
-        step *= 8
-    return []
-
-
-async def _next_offset(reader: TopicReader, q: int) -> int:
-    """Input position in the newest chunk record of a partition of account_tallies."""
-    values = [record.value for record in await _tail(reader, "account_tallies", q)]
-    place = _last_chunk_of(values)
-    return 0 if place is None else int(codec.decode_one(values[place])[1]["next_offset"])
 
 
 def _last_chunk_of(values: list[bytes | None]) -> int | None:

@@ -1,4 +1,4 @@
-"""`nanotally worker`: the stages that rate, settle and write."""
+"""`nanotally worker`: the stages."""
 
 from __future__ import annotations
 
@@ -7,29 +7,27 @@ from typing import Annotated
 import typer
 
 from nanotally.streams.environment import STAGES, Environment
+from nanotally.streams.pipeline.supervisor import run_all
+from nanotally.streams.pipeline.worker import run_stage
 
 
 def worker(
     stages: Annotated[
-        list[str] | None, typer.Argument(metavar="[STAGE]...", help=f"{', '.join(STAGES)}; all without any.")
+        list[str] | None, typer.Argument(metavar="[STAGE]...", help="payers, accounts, sink; all of them without.")
     ] = None,
 ) -> None:
-    """Run the stages until interrupted: each in a process of its own, started again when it dies.
+    """Run the stages until interrupted: payers rates, accounts settles, sink writes to ClickHouse.
 
-    With one stage named it runs in this process. Further workers share the partitions. Web pages /health, /metrics
-    and live tallies are on NANOTALLY_WEB_PORT and the two ports after it.
+    Without a stage, or with several, each runs in a process of its own, which is started again when it dies. One stage
+    alone runs in this process. Workers of the same stage on several machines share its partitions.
 
     Example: nanotally worker payers
     """
-    chosen = stages or list(STAGES)
-    for name in chosen:
-        if name not in STAGES:
-            raise typer.BadParameter(f"{name!r} is no stage; there are {', '.join(STAGES)}", param_hint="STAGE")
+    chosen = list(dict.fromkeys(stages or STAGES))
+    for stage in chosen:
+        if stage not in STAGES:
+            raise typer.BadParameter(f"{stage!r} is no stage; there are {', '.join(STAGES)}", param_hint="STAGE")
     environment = Environment.load()
     if len(chosen) == 1:
-        from nanotally.streams.pipeline.worker import run_stage
-
         run_stage(chosen[0], environment)
-    from nanotally.streams.pipeline.supervisor import run_all
-
     run_all(environment, chosen)
