@@ -34,6 +34,7 @@ CREATORS = ("x", "y", "ü\u2713", None)
 ITEMS, SESSIONS, LABELS = ("i", "/blog/faust", "/blog/a b", "x"), ("s", "q", None), ("l", "k", "", None)
 SCALES = {"page": 0, "play": 3, "token": 0}
 MAX_PRICES = ("0", "0.000000001", "0.00000002", "0.0000000005", "1", "100000000", "000.5")
+TOO_LONG = ("ü" * 129, "a" * 257)
 BAD_PRICES = ("", "free", "-1", "1,5", "NaN", "1e3", "+1", ".5", "5.", "٣", " 1", "1\n", "1" * 19)
 
 
@@ -219,9 +220,9 @@ class Maker:
     def occurred_at(self, recorded_at: int) -> int:
         r = self.r
         kind = r.random()
-        if kind < 0.6:
+        if kind < 0.55:
             return recorded_at
-        if kind < 0.7:
+        if kind < 0.72:
             return self.edge(recorded_at)
         late = r.choice((1, 10 * SECOND_US, 500 * SECOND_US, HOUR_US, 5 * HOUR_US, DAY_US, 2 * DAY_US))
         return recorded_at - r.randint(0, late)
@@ -234,12 +235,12 @@ class Maker:
         around = ref.watermark if ref.watermark > LONG_AGO and r.random() < 0.5 else recorded_at
         for size in ("hour", "day"):
             end = window(size, around, settings.zone)[1]
-            edges += [end, end + settings.lateness_us]
+            edges += [end, end + settings.lateness_us, end + settings.lateness_us]
         if ref.watermark > LONG_AGO:
             edges += [ref.watermark, ref.watermark + settings.lateness_us, ref.forgotten_to]
         book = ref.book
         edges += [v.effective_from_us for v in book.tariffs] if book else []
-        return r.choice(edges) + r.choice((0, 0, -1, 1))
+        return r.choice(edges) + r.choice((0, 0, 0, -1, 1))
 
     def repeat(self) -> Event:
         """Something sent before: the same, the same told otherwise, or another use under its id."""
@@ -276,7 +277,8 @@ class Maker:
         name, value = r.choice(
             (
                 (r.choice(("event_id", "product", "payer", "item", "meter", "creator", "session")), ""),
-                (r.choice(("event_id", "product", "payer", "meter", "creator", "session")), "ü" * 129),
+                (r.choice(("event_id", "product", "payer", "meter", "creator", "session")), r.choice(TOO_LONG)),
+                (r.choice(("event_id", "meter", "creator", "session")), "a" * 256),
                 ("item", "i" * 1025),
                 ("item", "i" * 1024),
                 ("attributes", {f"a{i}": "" for i in range(r.choice((64, 65)))}),

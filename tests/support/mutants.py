@@ -1,0 +1,144 @@
+"""Breaks the columnar payers' stage in one place at a time and looks how many scenarios it takes to see it.
+
+Usage: python -m tests.support.mutants [--seeds N] [NAME...]    exit code 1 where a bug goes unseen
+
+Each mutant is a text replaced in one module, loaded in its place in a process of its own; nothing on disk changes.
+"""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+import argparse
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "nanotally.streams.domain"
+FOLDER = ROOT / "streams" / "domain"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`old` stands once in the module and becomes `new`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+    def source(self) -> str:
+        """The broken module. Raises ValueError where the text is not there, or not once."""
+        text = (FOLDER / f"{self.module}.py").read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {self.module}.py has {self.old!r} {text.count(self.old)} times")
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = (
+    Mutant("cap ignored in columns", "rating", "else np.minimum(total, price.rule.cap_nanos)", "else total"),
+    Mutant("remainder lost between runs", "pricing", "remainder=rated.remainder_after[last]", "remainder=0 * rated.remainder_after[last]"),
+    Mutant("remainder lost in the rebuild", "state", 'remainder=number["remainder_after"][last]', 'remainder=0 * number["remainder_after"][last]'),
+    Mutant("what was charged lost in the rebuild", "state", 'charged=number["charged_before"][last] + number["amount_nanos"][last]', 'charged=number["charged_before"][last]'),
+    Mutant("bases not moved", "splitting", "self.base[splits] = after[groups.starts + sizes - 1]", "pass"),
+    Mutant("accounts of a split not in order", "splitting", "others = sorted((a, f) for a, f in shares.items() if a != rest)", "others = [(a, f) for a, f in shares.items() if a != rest]"),
+    Mutant("an absent creator earns all the same", "splitting", 'return f"creator:{creator}" if creator else PLATFORM', 'return f"creator:{creator}"'),
+    Mutant("too old a microsecond early", "admission", "verdict[easy & (occurred_at < oldest)]", "verdict[easy & (occurred_at <= oldest)]"),
+    Mutant("an id forgotten a microsecond early", "admission", "known_as[1] >= oldest", "known_as[1] > oldest"),
+    Mutant("a longer horizon brings ids back", "state", "self.forgotten_us = max(self.forgotten_us, self.watermark_us - self.settings.horizon_us)", "pass"),
+    Mutant("a conflict taken for a duplicate", "admission", 'DUPLICATE if known_as[0] == content else _CODE["conflict"]', "DUPLICATE"),
+    Mutant("content without attributes", "uses", "mix(head + attributes)", "mix(head)"),
+    Mutant("rejects move the watermark", "admission", "np.where(easy & (later == 0), occurred_at", "np.where(easy, occurred_at"),
+    Mutant("booked by occurred_at", "runs", "np.maximum(uses.occurred_at_us, watermark)", "np.maximum(uses.occurred_at_us, uses.occurred_at_us)"),
+    Mutant("a window closed too late by one use", "runs", "start : start + LOOK_AHEAD] >= open_before", "start : start + LOOK_AHEAD] > open_before"),
+    Mutant("refused and unpriced ids free again", "runs", "state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])", "rows = rows[rule[rows] >= 0]; state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])"),
+    Mutant("a version in force only after its first instant", "matching", 'side="right") - 1', 'side="left") - 1'),
+    Mutant("conditions of absent fields hold", "matching", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), True)"),
+    Mutant("an absent value of per is the empty one", "pricing", "if column.null_count:  # an absent value is not the empty one", "if False:"),
+    Mutant("one scope for all uses that stand alone", "pricing", 'uses.offsets[rows] if rule.scope == "event" else start', "start"),
+    Mutant("earnings by occurred_at", "earnings", "minute = booked_at - booked_at % MINUTE_US", "minute = uses.occurred_at_us[rows] - uses.occurred_at_us[rows] % MINUTE_US"),
+    Mutant("scopes thrown away while open", "scopes", "np.flatnonzero(ends > closed_to_us)", "np.flatnonzero(ends > closed_to_us + 3_600_000_000)"),
+    Mutant("a tick without lateness", "controls", "else recorded_at - settings.lateness_us", "else recorded_at"),
+    Mutant("the book in force again is taken again", "controls", "if number <= book_number:", "if number < book_number:"),
+    Mutant("max_price compared without the cap", "exact", "asked = min(asked, Fraction(max(0, cap - self.charged)))", "pass"),
+    Mutant("a price that is just met refused", "exact", "limit is not None and asked > limit", "limit is not None and asked >= limit"),
+    Mutant("ids of characters, not bytes, measured wrongly", "validation", "ID_BYTES_MAX = 256", "ID_BYTES_MAX = 257"),
+    Mutant("the cursor of a cut close not kept", "payers", "state.cursor = closed.cursor", "pass"),
+    Mutant("snapshots without bases", "state", 'self.splits.put(bases["high"], bases["low"], bases["base"])', "pass"),
+    Mutant("versions that meet in a scope rated one after the other", "pricing", "mixed = (least != most)[groups.codes]", "mixed = (least != least)[groups.codes]"),
+)  # fmt: skip
+
+
+class _Loader(importlib.abc.Loader):
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        exec(compile(self.mutant.source(), f"<{self.mutant.name}>", "exec"), module.__dict__)
+
+
+class Planted(importlib.abc.MetaPathFinder):
+    """Gives the broken module in place of the sound one."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant = mutant
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != f"{PACKAGE}.{self.mutant.module}":
+            return None
+        return importlib.util.spec_from_loader(fullname, _Loader(self.mutant))
+
+
+def hunt(mutant: Mutant, seeds: int) -> int:
+    """In a process of its own: prints the seed that sees the bug; 1 where none does."""
+    assert f"{PACKAGE}.{mutant.module}" not in sys.modules, "the sound module was loaded before"
+    sys.meta_path.insert(0, Planted(mutant))
+    from tests.support.replay import check_plans, check_reference
+    from tests.support.scenarios import scenario
+
+    for seed in range(seeds):
+        made = scenario(seed)
+        for check in (check_reference, check_plans):
+            try:
+                check(made)
+            except Exception as error:  # noqa: BLE001  # a bug may show in any way
+                told = str(error).strip().splitlines() or [""]
+                field = next((line.strip() for line in told if line.strip().startswith("field")), told[0][:80])
+                print(f"seen after {seed + 1} scenarios: {type(error).__name__} {field}")
+                return 0
+    print(f"NOT SEEN in {seeds} scenarios")
+    return 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--seeds", type=int, default=60)
+    parser.add_argument("--hunt", action="store_true", help="in this process; for one mutant")
+    chosen = parser.parse_args()
+    mutants = [m for m in MUTANTS if not chosen.names or m.name in chosen.names]
+    if chosen.hunt:
+        return hunt(mutants[0], chosen.seeds)
+    unseen = 0
+    for mutant in mutants:
+        mutant.source()
+        command = [sys.executable, "-m", "tests.support.mutants", mutant.name, "--hunt", "--seeds", str(chosen.seeds)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        unseen += done.returncode != 0
+        print(f"{mutant.name:58} {done.stdout.strip() or done.stderr.strip()[-300:]}", flush=True)
+    return 1 if unseen else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
