@@ -28,7 +28,7 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
     "NANOTALLY_DATABASE": ("database", "nanotally"),
     "NANOTALLY_PREFIX": (None, ""),
     "NANOTALLY_STATE": (None, str(Path(".nanotally") / "state")),
-    "NANOTALLY_WEB_PORT": (None, "6066"),
+    "NANOTALLY_WEB_PORT": ("web_port", "6066"),
 }
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):(?P<port>\d{1,5})")
 

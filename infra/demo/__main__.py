@@ -36,7 +36,9 @@ def main() -> int:
     with folder.only_one("make demo"):
         print("nanotally demo: real usage becomes charges, tallies, settlements and answers\n", flush=True)
         environment = _fresh_environment(folder)
-        service = processes.Service(WORKER, (str(NANOTALLY), "worker"), environment.variables(), stop_within_s=25.0)
+        service = processes.Service(
+            WORKER, (str(NANOTALLY), "worker"), environment.variables(), stop_within_s=40.0, owner=os.getpid()
+        )
         processes.start(folder, service)
         try:
             _wait_for_workers(folder, environment)
