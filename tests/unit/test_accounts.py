@@ -300,6 +300,42 @@ def test_money_that_is_neither_settled_nor_open_stops_the_stage() -> None:
         driver.logic.state.balance()
 
 
+def test_a_close_that_comes_to_something_else_when_it_is_done_again_stops() -> None:
+    messages: list[Message] = [earned(0, name, "2026-05-05T10:00", 10) for name in "abc"]
+    messages.append(mark(0, "2026-05-06", of=1))
+    driver = Driver(messages, AccountsLogic(0, 2))
+    driver.step(4)
+    assert driver.chunk is not None and driver.chunk["cursor"] is not None
+    sums = {**driver.chunk["sums"], "tallies.hour.USD": "21"}
+    driver.logic = AccountsLogic(0, 2)
+    driver.logic.evolve(driver.before(), 5)
+    driver.logic.resume({**driver.chunk, "sums": sums})
+    with pytest.raises(BrokenInvariant, match=r"says sums .*'tallies.hour.USD': '21'"):
+        driver.step(1)
+
+
+def test_a_snapshot_that_lost_open_windows_is_seen() -> None:
+    few = run([earned(0, "creator:ana", "2026-05-05T10:00", 750), mark(0, "2026-05-05T10:30", of=1)])
+    many = run([earned(0, "creator:ana", "2026-05-05T10:00", 751), mark(0, "2026-05-05T10:30", of=1)])
+    lost = {name: blob for name, blob in few.logic.snapshot().items() if name.startswith("tallies.")}
+    logic = AccountsLogic(1)
+    logic.restore(many.logic.snapshot() | lost)
+    with pytest.raises(BrokenInvariant, match="751 nanos USD earned, 750 paid, carried or open"):
+        logic.resume(many.chunk)
+
+
+def test_books_that_rule_nothing_any_more_are_let_go() -> None:
+    start = us("2026-05-05")
+    messages: list[Message] = [
+        Mark(source, 2, start + minute * MINUTE, minute // 3, replace(DAILY, thresholds=(("USD", minute // 3),)))
+        for minute in range(120)
+        for source in (0, 1)
+    ]
+    kept = run(messages).logic.state.sources.document()
+    assert kept["sources"] == [[source, start + 119 * MINUTE, [(39, start + 119 * MINUTE)]] for source in (0, 1)]
+    assert [book for book, _ in kept["settings"]] == [39]
+
+
 def test_earnings_behind_the_watermark_of_their_source_stop_the_stage() -> None:
     with pytest.raises(BrokenInvariant, match=r"creator:late: a use at .* is booked in a window closed"):
         run([mark(0, "2026-05-05T12:00", of=1), earned(0, "creator:late", "2026-05-05T11:59", 1)])
