@@ -18,6 +18,8 @@ from clickhouse_driver import errors as driver_errors
 from nanotally.streams.errors import BrokenInvariant, InvalidInput, NanotallyError, NotFound, Transient
 
 log = logging.getLogger(__name__)
+# The driver logs what it raises as well; what it raises is told where it is handled.
+logging.getLogger("clickhouse_driver").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
 

@@ -28,8 +28,9 @@ from nanotally.streams.errors import BrokenInvariant, NotFound
 
 log = logging.getLogger(__name__)
 
-# async_insert would acknowledge before anything is on disk; several insert threads would cut the block in parts.
-SETTINGS = {"async_insert": 0, "max_insert_threads": 1}
+# async_insert would acknowledge before anything is on disk; several insert threads would cut the block in parts. An
+# insert whose writer has fallen silent holds its query id until the server stops waiting for the rest.
+SETTINGS = {"async_insert": 0, "max_insert_threads": 1, "receive_timeout": 30, "http_receive_timeout": 30}
 
 
 class ClickHouseWarehouse:
@@ -51,12 +52,10 @@ class ClickHouseWarehouse:
             claim(self._address, {topic: self._identity})
         for table in (*_tables(topic), CHUNKS):
             query_id = self._query_id(table, topic, partition)
-            for (left,) in self._native.query(
-                "SELECT count() FROM system.processes WHERE query_id = {id:String}", {"id": query_id}
-            ):
-                if left:
-                    log.warning("ending insert %s of a former writer", query_id)
-                    self._native.query("KILL QUERY WHERE query_id = {id:String} SYNC", {"id": query_id})
+            # Not SYNC: an insert that waits for its silent writer ends only when that does; until then writes are
+            # refused as busy, which is told and tried again.
+            if self._native.query("KILL QUERY WHERE query_id = {id:String} ASYNC", {"id": query_id}):
+                log.warning("%s[%d]: ended the insert into %s of a former writer", topic, partition, table)
         return self.position(topic, partition)
 
     def position(self, topic: str, partition: int) -> Position:

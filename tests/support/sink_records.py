@@ -20,7 +20,7 @@ def share(account: str, nanos: int, num: int = 1, den: int = 1) -> dict[str, Any
     return {"account": account, "fraction_num": num, "fraction_den": den, "nanos": nanos}
 
 
-def line(paid: int, shares: Sequence[dict[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
+def line(paid: int, shares: Sequence[dict[str, Any]] | None = None, /, **changes: Any) -> dict[str, Any]:
     """A line of a rule over the day; all to the platform unless told otherwise."""
     return {
         "link": "rule",
@@ -54,7 +54,7 @@ def line(paid: int, shares: Sequence[dict[str, Any]] | None = None, **changes: A
     }
 
 
-def event(n: int = 0, **changes: Any) -> dict[str, Any]:
+def event(n: int = 0, /, **changes: Any) -> dict[str, Any]:
     """A use, the n-th of a series a second apart from noon."""
     return {
         "event_id": f"e-{n}",
@@ -73,7 +73,7 @@ def event(n: int = 0, **changes: Any) -> dict[str, Any]:
     }
 
 
-def charge(n: int = 0, lines: Sequence[dict[str, Any]] = (), **changes: Any) -> dict[str, Any]:
+def charge(n: int = 0, lines: Sequence[dict[str, Any]] = (), /, **changes: Any) -> dict[str, Any]:
     """A charge of the use `event(n)`, or of `event=`, booked when it occurred; paid is the sum of the lines."""
     use = changes.pop("event", event(n))
     occurred_at = use["occurred_at"] if use else NOON_US
