@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.reference import PayersReference
 from tests.support.reference_accounts import AccountsReference, Earned, Mark, Payout
-from tests.support.reference_compare import compare, complain
-from tests.support.reference_driver import Found, Plan, run
+from tests.support.reference_compare import compare, compare_accounts, complain
+from tests.support.reference_driver import Found, Plan, run, run_accounts
 from tests.support.reference_values import LONG_AGO, EarningKey, Sum
 from tests.support.replay import check_plans, check_reference
 from tests.support.scenarios import Scenario, scenario
@@ -50,25 +50,29 @@ def test_earnings_settle_alike_in_any_interleaving(seed: int) -> None:
         if attempt == 0:
             for made, reference, one in zip(scenarios, references, found, strict=True):
                 compare(made, reference, one)
-        accounts = settled(found, r)
+        accounts = settled(scenarios[0], found, r)
         payouts = sorted(p for a in accounts for p in a.payouts)
         same_payouts(scenarios[0], expected, payouts)
         expected = payouts
         nothing_is_lost(scenarios[0], references, accounts)
 
 
-def settled(found: list[Found], r: random.Random) -> list[AccountsReference]:
-    """Each partition of `earnings` with its messages in a random order that keeps each source's own."""
+def settled(made: Scenario, found: list[Found], r: random.Random) -> list[AccountsReference]:
+    """Each partition of `earnings` with its messages in a random order that keeps each source's own: by the plain
+    accounts' stage, after the columnar one has been held to it."""
     out = []
     for p in sorted({p for f in found for p in f.messages}):
         queues = [list(f.messages.get(p, [])) for f in found]
-        merged: list[Earned | Mark] = []
+        merged: list[tuple[Earned | Mark, bytes]] = []
         while any(queues):
             queue = r.choice([q for q in queues if q])
             count = r.randint(1, 8)
             merged += queue[:count]
             del queue[:count]
-        out.append(AccountsReference().run(merged))
+        reference = AccountsReference().run([message for message, _ in merged])
+        written = run_accounts(p, [value for _, value in merged], r)
+        compare_accounts(made, reference, written)
+        out.append(reference)
     return out
 
 

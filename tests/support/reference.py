@@ -174,7 +174,9 @@ class PayersReference:
     # ---- uses ----
 
     def take_use(self, record: Record, event: Event) -> tuple[str, str]:
-        reason = self.unsound(event) or self.misplaced(record, event)
+        # A key that stands twice among the attributes cannot be told by a mapping, only by how it is written.
+        twice = "invalid_id" if record.wire == "twice" and event["attributes"] else None
+        reason = twice or self.unsound(event) or self.misplaced(record, event)
         if reason:
             return "rejected", reason
         key = (event["payer"], event["product"], event["event_id"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from fractions import Fraction
 from typing import Any
 
 from tests.support.reference import PayersReference
+from tests.support.reference_accounts import AccountsReference
 from tests.support.reference_driver import Found
 from tests.support.reference_values import Charge, Line
 from tests.support.scenarios import Scenario
@@ -171,21 +173,33 @@ class Pairing:
             complain(self.scenario, where, what, key, f"the hash of {other}")
 
 
+TALLY = ("account", "size", "window_start", "window_end", "product", "meter", "scale", "currency", "count", "quantity",
+         "amount_nanos")  # fmt: skip
+STATEMENT = ("statement_id", "account", "period", "period_start", "period_end", "currency", "count", "due_nanos")
+PAYOUT = ("payout_id", "account", "period", "period_start", "period_end", "currency", "count", "brought_nanos",
+          "earned_nanos", "paid_nanos", "carried_nanos")  # fmt: skip
+
+
 def compare_closed(scenario: Scenario, reference: PayersReference, found: Found) -> None:
-    tallies = [
-        (t.account, t.size, t.window_start_us, t.window_end_us, t.product, t.meter, t.scale, t.currency, t.count,
-         str(t.quantity), str(t.amount_nanos))
-        for t in reference.out.tallies
-    ]  # fmt: skip
-    names = ("account", "size", "window_start", "window_end", "product", "meter", "scale", "currency", "count",
-             "quantity", "amount_nanos")  # fmt: skip
-    same_rows(scenario, "closed windows", tallies, [tuple(t[n] for n in names) for t in found.of("Tally")])
-    statements = [
-        (s.statement_id, s.account, s.period, s.period_start_us, s.period_end_us, s.currency, s.count, str(s.due_nanos))
-        for s in reference.out.statements
-    ]
-    names = ("statement_id", "account", "period", "period_start", "period_end", "currency", "count", "due_nanos")
-    same_rows(scenario, "statements", statements, [tuple(s[n] for n in names) for s in found.of("Statement")])
+    tallies = [told(t, texts=2) for t in reference.out.tallies]
+    same_rows(scenario, "closed windows", tallies, [tuple(t[n] for n in TALLY) for t in found.of("Tally")])
+    statements = [told(s, texts=1) for s in reference.out.statements]
+    there = [tuple(s[n] for n in STATEMENT) for s in found.of("Statement")]
+    same_rows(scenario, "statements", statements, there)
+
+
+def compare_accounts(scenario: Scenario, reference: AccountsReference, written: list[dict[str, Any]]) -> None:
+    """Tallies and payouts of the columnar accounts' stage."""
+    tallies = [tuple(t[n] for n in TALLY) for t in written if t["type"] == "Tally"]
+    same_rows(scenario, "closed windows of accounts", [told(t, texts=2) for t in reference.tallies], tallies)
+    payouts = [tuple(p[n] for n in PAYOUT) for p in written if p["type"] == "Payout"]
+    same_rows(scenario, "payouts", [told(p, texts=4) for p in reference.payouts], payouts)
+
+
+def told(row: Any, texts: int) -> tuple[Any, ...]:
+    """A row as the contract has it: the last `texts` numbers are decimal digits, since they may exceed 64 bits."""
+    values = astuple(row)
+    return (*values[:-texts], *(str(v) for v in values[-texts:]))
 
 
 def same_rows(scenario: Scenario, what: str, expected: list[Any], found: list[Any]) -> None:

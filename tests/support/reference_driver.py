@@ -50,7 +50,8 @@ class Found:
     """What a run wrote, decoded; rows of one kind in the order of writing."""
 
     records: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    messages: dict[int, list[Earned | Mark]] = field(default_factory=dict)  # by partition of `earnings`
+    # by partition of `earnings`: each message and its bytes
+    messages: dict[int, list[tuple[Earned | Mark, bytes]]] = field(default_factory=dict)
     chunks: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
 
@@ -59,7 +60,7 @@ class Found:
 
     def earnings(self) -> dict[EarningKey, Sum]:
         sums: dict[EarningKey, Sum] = {}
-        for message in (m for p in self.messages.values() for m in p if isinstance(m, Earned)):
+        for message in (m for p in self.messages.values() for m, _ in p if isinstance(m, Earned)):
             sums.setdefault(message.key, Sum()).add(message.count, message.quantity, message.amount_nanos)
         return sums
 
@@ -171,11 +172,11 @@ class Runner:
             return
         assert topic == "earnings", name
         if name == "SourceMark":
-            self.found.messages.setdefault(partition, []).append(mark_of(record))
+            self.found.messages.setdefault(partition, []).append((mark_of(record), value))
             return
         assert name == "Earning" and key == record["account"].encode()
         assert partition == partition_of(record["account"], ACCOUNT_PARTITIONS), record["account"]
-        self.found.messages.setdefault(partition, []).append(earned_of(record))
+        self.found.messages.setdefault(partition, []).append((earned_of(record), value))
 
     # ---- rebuilding ----
 
@@ -210,6 +211,29 @@ class Runner:
             end = min(len(self.ledger), first + self.r.choice((1, 3, 20, WHOLE)))
             yield first, end
             first = end
+
+
+def run_accounts(partition: int, values: Sequence[bytes], r: random.Random) -> list[dict[str, Any]]:
+    """The columnar accounts' stage over one partition of `earnings`, in random chunks and slices, now and then rebuilt
+    from its input; gives the tallies and payouts it wrote."""
+    from nanotally.streams.domain.accounts import AccountsLogic
+
+    slice_rows = r.choice((1, 3, WHOLE))
+    logic, written, at = AccountsLogic(partition, slice_rows), list[dict[str, Any]](), 0
+    chunk: dict[str, Any] | None = None
+    while at < len(values):
+        part = list(values[at : at + r.choice((1, 7, 50, WHOLE))])
+        places = np.arange(at, at + len(part), dtype=np.int64)
+        step = logic.decide(RawChunk("earnings", partition, places, places, [None] * len(part), part))
+        records = [decode(v) for e in step.emissions for v in e.values]
+        assert records[-1][0] == "Chunk" and step.emissions[-1].topic == "account_tallies"
+        written += [{"type": name, **record} for name, record in records[:-1]]
+        chunk, at = records[-1][1], at + step.taken
+        if r.random() < 0.1:
+            logic = AccountsLogic(partition, slice_rows)
+            logic.evolve(values[:at], 0)
+            assert logic.resume(chunk) == at
+    return written
 
 
 def mark_of(record: Mapping[str, Any]) -> Mark:

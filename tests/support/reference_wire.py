@@ -49,15 +49,16 @@ def _entry(key: str, value: str) -> bytes:
 
 def encode_event(event: Mapping[str, Any], wire: str = "plain") -> bytes:
     """The event's datum. wire: 'plain' as every library writes it; 'blocks' with one block of the map per attribute;
-    'sized' with blocks that tell their size; 'padded' with needless bytes in integers; 'twice' with a key that comes
-    again, of which the last counts. All of that is valid Avro."""
+    'sized' with blocks that tell their size; 'padded' with needless bytes in integers; 'twice' with each key given
+    twice. All of that is valid Avro."""
     if wire == "plain":
         return _datum(USAGE_EVENT, USAGE_HEADER, event)
     out = _datum(USAGE_EVENT, USAGE_HEADER, {**event, "attributes": {}})[:-1]
+    if wire == "twice" and event["attributes"]:
+        entries = [_entry(k, other) for k, v in event["attributes"].items() for other in ("mars", v)]
+        return out + _long(len(entries)) + b"".join(entries) + b"\x00"
     for key, value in event["attributes"].items():
         entry, count = _entry(key, value), 1
-        if wire == "twice":
-            entry, count = _entry(key, "mars") + entry, 2
         if wire == "sized":
             out += _long(-1) + _long(len(entry))
         else:
