@@ -13,13 +13,17 @@ from nanotally.streams.errors import InvalidInput
 class Knobs:
     """rejects_per_minute: more stop the worker. ticks_s: drained partitions of `usage` get a tick so often; None for
     none. stuck_s: no progress for so long, while there is lag, is unhealthy. web_bind: address the web server listens
-    on. supervised: another process restarts this one."""
+    on. supervisor: pid of the process that restarts this one; None where nobody does."""
 
     rejects_per_minute: int = 100_000
     ticks_s: float | None = None
     stuck_s: float = 60.0
     web_bind: str = "127.0.0.1"
-    supervised: bool = False
+    supervisor: int | None = None
+
+    @property
+    def supervised(self) -> bool:
+        return self.supervisor is not None
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None) -> Knobs:
@@ -32,11 +36,11 @@ class Knobs:
             ticks_s=None if ticks in ("", "off", "0") else _number({"NANOTALLY_TICKS": ticks}, "NANOTALLY_TICKS", ""),
             stuck_s=_number(variables, "NANOTALLY_STUCK_SECONDS", "60"),
             web_bind=variables.get("NANOTALLY_WEB_BIND", "127.0.0.1").strip(),
-            supervised=variables.get(SUPERVISED) == "1",
+            supervisor=int(_number(variables, SUPERVISOR, "")) if variables.get(SUPERVISOR) else None,
         )
 
 
-SUPERVISED = "NANOTALLY_SUPERVISED"  # set by the supervisor for its children
+SUPERVISOR = "NANOTALLY_SUPERVISOR"  # set by the supervisor for its children
 
 
 def _number(variables: Mapping[str, str], name: str, default: str) -> float:

@@ -14,7 +14,7 @@ from types import FrameType
 
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import BrokenInvariant, ExitCode, NanotallyError
-from nanotally.streams.pipeline.knobs import SUPERVISED, Knobs
+from nanotally.streams.pipeline.knobs import SUPERVISOR, Knobs
 from nanotally.streams.pipeline.logs import set_up_logging
 from nanotally.streams.pipeline.worker import check_port
 
@@ -40,7 +40,8 @@ class Child:
     broken_at_s: list[float] = field(default_factory=list)
 
     def start(self, environment: Environment) -> None:
-        self.process = subprocess.Popen(self.command, env={**os.environ, **environment.variables(), SUPERVISED: "1"})
+        variables = {**os.environ, **environment.variables(), SUPERVISOR: str(os.getpid())}
+        self.process = subprocess.Popen(self.command, env=variables)
         self.started_s = time.monotonic()
 
     def died(self, code: int) -> None:

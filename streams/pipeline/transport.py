@@ -93,6 +93,11 @@ class StageConsumer(driver.Consumer):
     def seen(self, tp: TP) -> Seen:
         return self._thread.seen(tp)
 
+    def topic_partitions(self, topic: str) -> int | None:
+        """Number of partitions; None while unknown. Stock Faust knows it on the group's leader only."""
+        partitions = self._thread._ensure_consumer().partitions_for_topic(topic)
+        return len(partitions) if partitions else None
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         self._thread.on_gone(OffsetResetStrategy.EARLIEST)
         await super().on_partitions_revoked(revoked)

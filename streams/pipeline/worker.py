@@ -44,8 +44,8 @@ def run_stage(name: str, environment: Environment) -> NoReturn:
 def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoReturn:
     """Runs a stage that is already put together."""
     check_port(environment.web_port_of(stage.name), knobs.web_bind)
-    if knobs.supervised:
-        _end_with_parent()
+    if knobs.supervisor:
+        _end_with(knobs.supervisor)
     asyncio.run(wait_for_kafka(stage, environment))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -93,14 +93,13 @@ def check_port(port: int, address: str) -> None:
             ) from e
 
 
-def _end_with_parent() -> None:
+def _end_with(supervisor: int) -> None:
     """A supervised process ends when its supervisor is gone, also when that was killed."""
-    parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == supervisor:
             time.sleep(PARENT_S)
         log.warning("the supervisor is gone: ending")
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+    threading.Thread(target=watch, name="supervisor", daemon=True).start()

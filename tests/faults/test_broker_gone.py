@@ -26,7 +26,7 @@ def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnSe
     asyncio.run(publish(kafka, "usage", {0: values}))
     environment = Environment(kafka=kafka, state=tmp_path / "state")
     with workers("tests.support.toy_worker", environment, tmp_path) as start:
-        worker = start("worker", TOY_FETCH="100", TOY_SLOW_S="0.05", NANOTALLY_SUPERVISED="0")
+        worker = start("worker", TOY_FETCH="100", TOY_SLOW_S="0.05", NANOTALLY_SUPERVISOR="")
         until("it is at work", lambda: worker.positions().get(0, 0) >= 500)
         own_services.kill("kafka")
         until("it says that it is held up", lambda: "no progress: usage[0] at" in worker.log)

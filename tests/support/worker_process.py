@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ class WorkerProcess:
     def __init__(self, module: str, environment: Environment, folder: Path, name: str, **extra: str) -> None:
         self.environment = environment
         self.log_file = folder / f"{name}.log"
-        variables = {**os.environ, **environment.variables(), "NANOTALLY_SUPERVISED": "1", **extra}
+        variables = {**os.environ, **environment.variables(), "NANOTALLY_SUPERVISOR": str(os.getpid()), **extra}
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *module.split()], cwd=ROOT, env=variables, stdout=log, stderr=log
@@ -52,10 +53,10 @@ class WorkerProcess:
         return self.process.wait(WITHIN_S)
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Status and body of a page of its web server; (0, None) where nothing listens."""
+        """Status and body of a page of its web server, redirects not followed; (0, None) where nothing listens."""
         url = f"http://127.0.0.1:{self.environment.web_port}{path}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.build_opener(_Stay).open(url, timeout=5) as answer:
                 return answer.status, _body(answer)
         except urllib.error.HTTPError as e:
             return e.code, _body(e)
@@ -72,6 +73,13 @@ class WorkerProcess:
         """Whether the process stands still (SIGSTOP)."""
         state = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
         return state == "T"
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Gives a redirect as the answer it is."""
+
+    def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+        return None
 
 
 def _body(answer: Any) -> Any:
@@ -98,18 +106,21 @@ def workers(module: str, environment: Environment, folder: Path) -> Iterator[Cal
 
 
 def free_port() -> int:
-    """The first of three ports that nobody listens on."""
+    """The first of three free ports, below those the system hands out itself."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port < 65000 and all(_is_free(port + i) for i in range(3)):
+        port = random.randrange(31_000, 32_700, 3)
+        if all(_is_free(port + i) for i in range(3)):
             return port
 
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def until(what: str, happened: Callable[[], object], within_s: float = WITHIN_S) -> None:

@@ -1,0 +1,233 @@
+"""One worker process of a stage on a real broker: what it does, what its pages say, and how it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from kafka import TopicPartition
+
+from nanotally.streams import admin
+from nanotally.streams.domain.keys import partition_of
+from nanotally.streams.environment import Environment
+from nanotally.streams.errors import ExitCode
+from tests.support.topics import publish, read_committed
+from tests.support.toy_logic import numbers
+from tests.support.worker_process import WorkerProcess, free_port, until, workers
+
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def toy_environment(kafka: str, prefix: str, tmp_path: Path) -> Environment:
+    admin.create_topics(kafka, prefix, partitions=2)
+    return Environment(kafka=kafka, prefix=prefix, state=tmp_path / "state")
+
+
+@pytest.fixture
+def start(toy_environment: Environment, tmp_path: Path) -> Iterator[Start]:
+    with workers("tests.support.toy_worker", toy_environment, tmp_path) as start_one:
+        yield start_one
+
+
+def send(environment: Environment, partition: int, *values: bytes) -> None:
+    asyncio.run(publish(environment.kafka, f"{environment.prefix}usage", {partition: values}))
+
+
+def lines(environment: Environment, partition: int) -> list[tuple[int, int]]:
+    return numbers(read_committed(environment.kafka, f"{environment.prefix}charges", 2)[partition])
+
+
+def metric(worker: WorkerProcess, name: str, partition: int) -> float:
+    found = re.search(rf'^{name}{{partition="{partition}"[^}}]*}} (\S+)$', worker.get("/metrics")[1], re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def test_a_worker_takes_what_comes_and_its_pages_say_so(start: Start, toy_environment: Environment) -> None:
+    worker = start("worker")
+    until("it is ready", lambda: worker.get("/ready")[0] == 200)
+    assert worker.get("/health")[1]["state"] == "idle"
+    send(toy_environment, 0, b"a", b"b", b"c")
+    send(toy_environment, 1, b"d")
+    until("all is taken", lambda: worker.positions() == {0: 3, 1: 1})
+    assert lines(toy_environment, 0) == [(0, 1), (1, 2), (2, 3)]
+    assert lines(toy_environment, 1) == [(0, 1)]
+    until("it is idle again", lambda: worker.get("/health")[1]["state"] == "idle")
+    status, health = worker.get("/health")
+    assert (status, health["stuck"]) == (200, [])
+    assert [(p["topic"], p["partition"], p["position"], p["lag"]) for p in health["partitions"]] == [
+        ("usage", 0, 3, 0),
+        ("usage", 1, 1, 0),
+    ]
+    assert metric(worker, "nanotally_position", 0) == 3
+    assert metric(worker, "nanotally_lag_records", 1) == 0
+    assert metric(worker, "nanotally_records_total", 0) == 3
+    assert (
+        'nanotally_counted_total{name="charged",partition="0",stage="payers",topic="usage"} 3.0'
+        in (worker.get("/metrics")[1])
+    )
+    assert worker.end() == ExitCode.OK
+
+
+def test_a_worker_that_comes_back_needs_the_snapshot_only(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, *[b"x"] * 500)
+    first = start("first")
+    until("all is taken", lambda: first.positions().get(0) == 500)
+    assert first.end() == ExitCode.OK
+    second = start("second")
+    until("it is ready", lambda: second.get("/ready")[0] == 200)
+    assert second.positions()[0] == 500
+    assert metric(second, "nanotally_folded_total", 0) == 0
+    assert second.end() == ExitCode.OK
+
+
+def test_positions_are_group_offsets_too_so_that_lag_shows(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, b"a", b"b")
+    worker = start("worker")
+    until("all is taken", lambda: worker.positions().get(0) == 2)
+    group = f"{toy_environment.prefix}nanotally-payers"
+    with admin.admin_client(toy_environment.kafka) as client:
+        until(
+            "the group says so",
+            lambda: [at.offset for at in client.list_group_offsets(group)[group].values()] == [2],
+        )
+
+
+def test_open_windows_are_answered_live_and_another_worker_is_named(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, b"a")
+    send(toy_environment, 1, b"b", b"c")
+    first = start("first")
+    until("all is taken", lambda: first.positions() == {0: 1, 1: 2})
+    payers = ("ana", "ben", "cleo", "dan/dora")
+    for payer in payers:
+        partition = partition_of(payer.encode(), 2)
+        answer = {"partition": partition, "account": f"payer:{payer}", "n": (1, 2)[partition]}
+        assert first.get(f"/payers/{payer}") == (200, answer)
+    second = start("second")
+    until(
+        "both answer", lambda: {status(first, p) for p in payers} == {status(second, p) for p in payers} == {200, 307}
+    )
+    for payer in payers:
+        asked, keeper = (first, second) if status(first, payer) == 307 else (second, first)
+        ask = f"http://127.0.0.1:{keeper.environment.web_port}/payers/{quote(payer, safe='')}"
+        assert asked.get(f"/payers/{payer}")[1] == {"partition": partition_of(payer.encode(), 2), "ask": ask}
+        assert keeper.get(f"/payers/{quote(payer, safe='')}")[1]["account"] == f"payer:{payer}"
+
+
+def status(worker: WorkerProcess, payer: str) -> int:
+    return worker.get(f"/payers/{payer}")[0]
+
+
+def test_a_worker_without_progress_is_unhealthy_and_says_what_it_waits_for(
+    start: Start, toy_environment: Environment
+) -> None:
+    send(toy_environment, 1, b"a", b"book:5")
+    worker = start("worker", NANOTALLY_STUCK_SECONDS="1")
+    until("it is unhealthy", lambda: worker.get("/health")[0] == 503)
+    _, health = worker.get("/health")
+    assert health["state"] == "stuck"
+    assert [re.sub(r"for \d+ s", "for N s", words) for words in health["stuck"]] == [
+        "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 5"
+    ]
+    assert "waits for rule book 5, which is not in topic books yet" in worker.log
+    assert worker.end() == ExitCode.OK  # also while it waits
+
+
+def test_a_flood_of_rejects_ends_the_worker(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, *[b"reject"] * 20)
+    worker = start("worker", NANOTALLY_REJECTS_PER_MINUTE="10")
+    assert worker.process.wait(60) == ExitCode.INVALID
+    assert "20 input records were rejected within a minute, the limit is 10" in worker.log
+    assert len(lines(toy_environment, 0)) == 20
+
+
+def test_records_that_were_deleted_before_they_were_taken_end_the_worker(
+    start: Start, toy_environment: Environment
+) -> None:
+    send(toy_environment, 0, *[b"x"] * 10)
+    worker = start("worker", TOY_STOP_AT="5")
+    until("it stands still in its first decision", worker.is_stopped)
+    worker.kill()
+    with admin.admin_client(toy_environment.kafka) as client:
+        client.delete_records({TopicPartition(f"{toy_environment.prefix}usage", 0): 4})
+    again = start("again")
+    assert again.process.wait(60) == ExitCode.BROKEN
+    assert "records were deleted before they were taken" in again.log
+
+
+def test_a_state_folder_of_another_cluster_is_refused(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, b"a")
+    worker = start("worker")
+    until("all is taken", lambda: worker.positions().get(0) == 1)
+    worker.end()
+    (folder,) = (toy_environment.state / f"{toy_environment.prefix}payers" / "0").glob("0")
+    spoil_label(folder)
+    again = start("again")
+    assert again.process.wait(60) == ExitCode.BROKEN
+    assert f"state folder {folder} belongs to cluster another, this is " in again.log
+    assert "set NANOTALLY_STATE" in again.log
+
+
+def spoil_label(folder: Path) -> None:
+    """Makes the folder look as if another cluster's worker had left it."""
+    from nanotally.streams.pipeline.store import RocksStore
+
+    store = RocksStore(folder)
+    manifest = store._manifest()
+    assert manifest
+    snapshot = store.load(manifest.labels)
+    assert snapshot
+    store.save(replace(manifest.labels, cluster_id="another"), snapshot)
+    store.close()
+
+
+def test_without_a_broker_a_worker_waits_and_says_so(start: Start, tmp_path: Path) -> None:
+    nowhere = Environment(kafka=f"127.0.0.1:{free_port()}", state=tmp_path / "state")
+    with workers("tests.support.toy_worker", nowhere, tmp_path) as start_there:
+        worker = start_there("worker")
+        until("it says so", lambda: f"waits: Kafka at {nowhere.kafka} cannot be asked" in worker.log)
+        assert worker.end() == -signal.SIGTERM
+
+
+def test_a_taken_port_and_an_unwritable_folder_are_named(
+    toy_environment: Environment, start: Start, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        worker = start("port", NANOTALLY_WEB_PORT=str(port))
+        assert worker.process.wait(60) != 0
+        assert re.search(rf"port {port} of 127.0.0.1 cannot be used .* set NANOTALLY_WEB_PORT", worker.log)
+    (tmp_path / "file").write_text("in the way")
+    worker = start("folder", NANOTALLY_STATE=str(tmp_path / "file"))
+    assert worker.process.wait(60) != 0
+    assert re.search(r"state folder \S+ cannot be written .* set NANOTALLY_STATE", worker.log)
+
+
+def test_a_supervised_worker_ends_with_its_supervisor(toy_environment: Environment, tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys, time; os.environ['NANOTALLY_SUPERVISOR'] = str(os.getpid()); "
+        "print(subprocess.Popen([sys.executable, '-m', 'tests.support.toy_worker']).pid, flush=True); time.sleep(600)"
+    )
+    variables = {**os.environ, **toy_environment.variables()}
+    variables["NANOTALLY_WEB_PORT"] = str(free_port())
+    supervisor = subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True)
+    assert supervisor.stdout
+    pid = int(supervisor.stdout.readline())
+    try:
+        supervisor.kill()
+        supervisor.wait()
+        until("the worker is gone too", lambda: not Path(f"/proc/{pid}").exists())
+    finally:
+        if Path(f"/proc/{pid}").exists():
+            os.kill(pid, signal.SIGKILL)
