@@ -86,6 +86,8 @@ class _Reader:
             count, end = block
             for _ in range(count):
                 key = self.string()
+                if key in entries:  # which one counts would depend on the reader
+                    raise self.error(f"{key[:80]!r} stands twice in a map")
                 entries[key] = self.read(shape.of)
             self.check_end(end)
         return entries
