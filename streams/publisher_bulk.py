@@ -41,7 +41,7 @@ class DeliveryFailed(Transient):
         some = ", ".join(event_ids[:3]) + (", …" if len(event_ids) > 3 else "")
         super().__init__(
             f"{len(event_ids):,} uses were not delivered ({some}): {cause or type(cause).__name__}; "
-            "publish them again under the same event_id: a repeat is never charged twice"
+            "publish them again with the same event_id and content: a repeat is never charged twice"
         )
         self.event_ids = event_ids
 
@@ -190,7 +190,7 @@ class BulkSender:
         if not done:
             raise Transient(
                 f"Kafka at {self._bootstrap} has taken nothing for {self._timeout_s:.0f} s; {self.arrived:,} of "
-                f"{self.taken:,} uses have arrived; publish all again under the same event ids: none is charged twice"
+                f"{self.taken:,} uses have arrived; publish all again with the same event ids: none is charged twice"
             )
         on_their_way -= done
 

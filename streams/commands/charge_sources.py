@@ -16,7 +16,7 @@ from nanotally.sinks.queries import asking
 from nanotally.streams.domain.tariff import TariffVersion, from_document
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, NotFound
-from nanotally.streams.publisher_ledger import TopicReader
+from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.publisher_receipts import Found, find, view
 from nanotally.streams.tariffs.publishing import read_books
 
@@ -75,7 +75,7 @@ def _one(found: Found | None, key: Key, asked: str) -> dict[str, Any]:
 async def _by_event_id(reader: TopicReader, event_id: str) -> dict[str, Any]:
     needle = event_id.encode()
     found = []
-    for records in (await reader.read_all("charges")).values():
+    async for records in reader.stream("charges", await reader.bounds("charges")):
         for value in records.values:
             if value is not None and needle in value:
                 name, record = codec.decode_one(value)
@@ -86,7 +86,8 @@ async def _by_event_id(reader: TopicReader, event_id: str) -> dict[str, Any]:
 
 def _only(found: list[dict[str, Any]], event_id: str) -> dict[str, Any]:
     if not found:
-        raise NotFound(f"no charge has the name or the event id {event_id!r}; names are PARTITION-OFFSET, as in 2-1047")
+        said = f"no charge has the name or the event id {event_id!r}; names are PARTITION-OFFSET, as in 2-1047"
+        raise NotFound(f"{said} (ClickHouse may be a moment behind: --ledger asks Kafka)")
     if len(found) > 1:
         names = ", ".join(f"{c['usage_partition']}-{c['usage_offset']} (payer {c['payer']})" for c in found[:5])
         raise InvalidInput(f"event id {event_id!r} is of {len(found)} charges: {names}; ask by the charge's name")
@@ -114,6 +115,10 @@ def from_clickhouse(environment: Environment, asked: str) -> tuple[dict[str, Any
         found = [] if key is None else charge_of_use(ask.clickhouse, key.partition, key.offset, key.n)
         if key is not None and key.n is None:
             found = [charge for charge in found if charge["outcome"] != "due"]
+        if key is not None and not found:
+            found = charges_of_event(ask.clickhouse, asked)
+            if not found:  # perhaps it is no charge: the ledger says what became of the use, and is ahead
+                return run(from_ledger(environment, asked))
         charge = _only(found or charges_of_event(ask.clickhouse, asked), asked)
         if not charge["lines"]:
             return charge, None
