@@ -25,17 +25,17 @@ def test_every_record_becomes_what_the_reference_says(seed: int) -> None:
     check_reference(scenario(seed))
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 2))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 5))
 def test_chunks_slices_and_rebuilds_change_nothing_that_lasts(seed: int) -> None:
     check_plans(scenario(seed), plans=1)
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(1, SEEDS // 20)))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(1, SEEDS // 30)))
 def test_long_runs_become_what_the_reference_says(seed: int) -> None:
     check_reference(scenario(seed, size=2500))
 
 
-@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 3))
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 6))
 def test_earnings_settle_alike_in_any_interleaving(seed: int) -> None:
     """Three partitions under the same books: their deltas, cut and mixed at random, pay what the charges say."""
     r = random.Random(seed)

@@ -140,8 +140,8 @@ def charge_fields(scenario: Scenario, charge: Charge) -> dict[str, Any]:
 
 
 def compare_line(scenario: Scenario, where: str, line: Line, told: Mapping[str, Any]) -> None:
-    names = ("tariff", "version", "tariff_hash", "rule", "scope", "quantity_before", "quantity", "charged_before")
-    names += ("amount_nanos", "paid_nanos", "split", "base_before")
+    names = ["tariff", "version", "tariff_hash", "rule", "scope", "quantity_before", "quantity", "charged_before"]
+    names += ["amount_nanos", "paid_nanos", "split", "base_before"]
     expected = {name: getattr(line, name) for name in names}
     expected |= {"link": "rule", "pass": None, "pass_end": None}
     expected |= {"scope_start": line.scope_start_us, "scope_end": line.scope_end_us}
