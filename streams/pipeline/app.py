@@ -15,7 +15,7 @@ from faust.types import TP
 from mode import CrashingSupervisor
 
 from nanotally.streams.environment import Environment
-from nanotally.streams.pipeline import transport, web
+from nanotally.streams.pipeline import ticks, transport, web
 from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.health import Liveness, PartitionHealth
 from nanotally.streams.pipeline.knobs import Knobs
@@ -111,6 +111,8 @@ def build_app(
     _follow_rebalances(app)
     _add_agent(app)
     _watch(app)
+    if knobs.ticks_s and ticks.TOPIC in stage.topics:
+        _add_ticks(app, knobs.ticks_s)
     web.add_pages(app, Metrics(stage.name, app.scrape))
     return app
 
@@ -145,6 +147,20 @@ def _follow_rebalances(app: StageApp) -> None:
     async def end(*args: Any, **kwargs: Any) -> None:
         await app.lanes.close()
         await app.stage.close_shared()
+
+
+def _add_ticks(app: StageApp, interval_s: float) -> None:
+    topic = app.topic(app.environment.topic(ticks.TOPIC))
+
+    async def send(partition: int, value: bytes) -> None:
+        await (await topic.send(value=value, partition=partition))
+
+    rounds = ticks.Ticks(send)
+
+    async def tick() -> None:
+        await rounds.round(app.health())
+
+    app.timer(interval=interval_s)(tick)
 
 
 def _watch(app: StageApp) -> None:

@@ -17,10 +17,12 @@ from urllib.parse import quote
 import pytest
 from kafka import TopicPartition
 
+from nanotally.schemas import codec
 from nanotally.streams import admin
 from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode
+from nanotally.streams.pipeline.ticks import tick
 from tests.support.topics import publish, read_committed
 from tests.support.toy_logic import numbers
 from tests.support.worker_process import WorkerProcess, free_port, until, workers
@@ -231,3 +233,13 @@ def test_a_supervised_worker_ends_with_its_supervisor(toy_environment: Environme
     finally:
         if Path(f"/proc/{pid}").exists():
             os.kill(pid, signal.SIGKILL)
+
+
+def test_quiet_partitions_get_ticks_where_they_are_asked_for(start: Start, toy_environment: Environment) -> None:
+    worker = start("worker", NANOTALLY_TICKS="0.5")
+    until("two ticks were taken in each partition", lambda: min(worker.positions().values(), default=0) >= 2)
+    found = read_committed(toy_environment.kafka, f"{toy_environment.prefix}usage", 2)
+    assert [codec.decode_one(value or b"") for value in found[1][:2]] == [
+        ("Control", codec.decode_one(tick(1, 0))[1]),
+        ("Control", codec.decode_one(tick(1, 1))[1]),
+    ]
