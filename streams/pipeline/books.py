@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 
-from nanotally.schemas import codec
-from nanotally.streams.domain.tariff import RuleBook, Settings, from_document
+from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.errors import BrokenInvariant
 from nanotally.streams.pipeline.broker import Broker
 from nanotally.streams.pipeline.clock import Clock
+from nanotally.streams.tariffs.books import book_of
 
 log = logging.getLogger(__name__)
 
@@ -55,27 +54,6 @@ class Books:
             return
         async for batch in self._broker.read_log(TOPIC, 0, number, number + 1):
             for offset, value in zip(batch.offsets, batch.values, strict=True):
-                self._known[int(offset)] = book_of(int(offset), value)
+                self._known[int(offset)] = book_of(value, int(offset))
         if number not in self._known:
             raise BrokenInvariant(f"there is no record at offset {number} of topic {TOPIC}, asked for as a rule book")
-
-
-def book_of(number: int, value: bytes | None) -> RuleBook:
-    """The rule book that a record of topic `books` holds. Raises BrokenInvariant where it holds none."""
-    try:
-        name, record = codec.decode_one(value or b"")
-    except ValueError as e:
-        raise BrokenInvariant(f"the record at offset {number} of topic {TOPIC} is no rule book: {e}") from e
-    if name != "RuleBook":
-        raise BrokenInvariant(f"the record at offset {number} of topic {TOPIC} is a {name}, not a RuleBook")
-    book = RuleBook(
-        number=number,
-        settings=Settings.from_document(json.loads(record["settings"])),
-        tariffs=tuple(from_document(json.loads(tariff["document"])) for tariff in record["tariffs"]),
-    )
-    if book.book_hash != record["book_hash"]:
-        raise BrokenInvariant(
-            f"rule book {number} says that its hash is {record['book_hash'][:16]}, its content gives "
-            f"{book.book_hash[:16]}: it was written by another version of nanotally or damaged"
-        )
-    return book
