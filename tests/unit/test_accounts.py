@@ -334,6 +334,8 @@ def test_books_that_rule_nothing_any_more_are_let_go() -> None:
     kept = run(messages).logic.state.sources.document()
     assert kept["sources"] == [[source, start + 119 * MINUTE, [(39, start + 119 * MINUTE)]] for source in (0, 1)]
     assert [book for book, _ in kept["settings"]] == [39]
+    ahead = run([Mark(0, 2, start + minute * MINUTE, 7, DAILY) for minute in range(100)])  # while source 1 is silent
+    assert ahead.logic.state.sources.document()["sources"] == [[0, start + 99 * MINUTE, [(7, start + 99 * MINUTE)]]]
 
 
 def test_earnings_behind_the_watermark_of_their_source_stop_the_stage() -> None:
