@@ -6,12 +6,12 @@ import os
 import platform
 import sys
 
-from tests.bench.core import core_flat
+from tests.bench.core import core_flat, core_stateful
 from tests.bench.installation import installation
 from tests.bench.pipeline import latency, pipeline, stage_rate
 from tests.bench.report import Figure
 
-ALONE = {"core-flat": core_flat}
+ALONE = {"core-flat": core_flat, "core-stateful": core_stateful}
 WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency}
 
 

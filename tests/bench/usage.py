@@ -26,12 +26,24 @@ def flat_book() -> RuleBook:
     return RuleBook(0, Settings(thresholds=(("USD", 10**9),)), (version,))
 
 
-def usage(n: int, seed: int = 1, start_us: int = START_US, step_us: int = 10, ids: int = 0) -> pa.RecordBatch:
-    """n usage events as columns of usage_event.avsc; ids number from `ids`; times climb by `step_us`."""
+def stateful_book() -> RuleBook:
+    """Graduated tiers with a fractional price, cumulated per payer over a month."""
+    tiers = (Tier(100, Fraction(5_000_000)), Tier(10_000, Fraction(4_000_000, 3)), Tier(None, Fraction(1_000_000)))
+    rule = Rule("article", "page.view", (), tiers, (), "month", "standard", text="graduated")
+    version = TariffVersion("bench", 1, 0, "USD", "UTC", (), (Meter("page.view", "page"),), (SPLIT,), (rule,))
+    return RuleBook(0, Settings(thresholds=(("USD", 10**9),)), (version,))
+
+
+def usage(
+    n: int, seed: int = 1, start_us: int = START_US, step_us: int = 10, ids: int = 0, even: int = 0
+) -> pa.RecordBatch:
+    """n usage events as columns of usage_event.avsc; ids number from `ids`; times climb by `step_us`.
+
+    Payers are long-tailed, or, with `even`, all as often."""
     rng = np.random.default_rng(seed)
     numbers = np.arange(ids, ids + n)
     tail = rng.integers(0, 2**63, n)
-    payer = rng.zipf(1.2, n) % PAYERS
+    payer = rng.integers(0, PAYERS, n) if even else rng.zipf(1.2, n) % PAYERS
     columns: dict[str, pa.Array] = {
         "event_id": pa.array([f"{a:016x}-{b:019d}" for a, b in zip(numbers.tolist(), tail.tolist(), strict=True)]),
         "occurred_at": pa.array(start_us + np.arange(n) * step_us),
