@@ -209,6 +209,12 @@ def test_a_position_written_twice_is_there_once(subject: Subject) -> None:
     assert subject.values("chunks", "topic", "kafka_offset", "records") == [("charges", 11, 10)]
 
 
+def test_the_same_offset_of_another_topic_is_another_position(subject: Subject) -> None:
+    for topic in ("charges", "statements"):
+        moved(subject.warehouse(), topic, 0, Position(12, 10))
+    assert subject.values("chunks", "topic", "kafka_offset") == [("charges", 11), ("statements", 11)]
+
+
 def test_money_beyond_64_bits_keeps_every_nano(subject: Subject) -> None:
     digits = "12345678901234567890123456789123456789"
     batch = rows("payer_tallies", "Tally", tally(amount_nanos=digits), tally(amount_nanos="-1", quantity=digits))

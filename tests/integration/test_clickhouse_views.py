@@ -28,9 +28,9 @@ from nanotally.sinks.answers import (
 from nanotally.sinks.charge_query import charge_of_use, charges_of_event
 from nanotally.sinks.client import Address, ClickHouse
 from nanotally.sinks.migrate import migrate
-from nanotally.sinks.queries import Queries
+from nanotally.sinks.queries import Queries, asking
 from nanotally.sinks.reconcile_queries import Sums, ledger_sums, topic_sums, written
-from nanotally.streams.domain.records import LONG_AGO
+from nanotally.streams.domain.records import LONG_AGO, NO_END
 from tests.support.services import ClickHouseAddress
 from tests.support.sink_records import (
     DAY_US,
@@ -92,7 +92,7 @@ FIRST: list[Record] = [
         "Charge",
         charge(
             6,
-            [line(7, [share("platform", 0), share("creator:ana", 7)])],
+            [line(7, [share("platform", 0), share("creator:ana", 7)], scope="life", scope_end=NO_END)],
             event=reader(6, occurred_at=NOON_US + 22 * HOUR_US),
         ),
     ),
@@ -250,6 +250,19 @@ def test_earnings_by_day_by_either_time(address: Address) -> None:
         (TODAY, "party:label", "USD", 1, d("0.00025"), d("0.0000375"), UNTIL),
         (TODAY, "platform", "USD", 4, d("0.010251"), d("0.001026"), UNTIL),
     ]
+
+
+def test_an_account_with_shares_in_two_lines_counts_the_use_once(clickhouse: ClickHouseAddress, database: str) -> None:
+    migrate(clickhouse.native, database)
+    address = Address(clickhouse.native, database, http=clickhouse.http)
+    lines = [line(10, [share("creator:ana", 4), share("platform", 6)]), line(5, [share("creator:ana", 5)])]
+    sink(address, "charges", [("Charge", charge(0, lines))])
+    assert rows(address, "SELECT account, uses, gross, earned FROM earnings_by_day ORDER BY account") == [
+        ("creator:ana", 1, d("0.000000015"), d("0.000000009")),
+        ("platform", 1, d("0.000000015"), d("0.000000006")),
+    ]
+    with asking(address) as ask:
+        assert ask.earnings("creator:ana").days == (EarningDay(TODAY, "USD", 1, d("0.000000015"), d("0.000000009")),)
 
 
 def test_outcomes_by_hour_product_and_reason(address: Address) -> None:

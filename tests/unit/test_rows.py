@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from nanotally.schemas import codec
+from nanotally.sinks.charge_rows import charge_rows
 from nanotally.sinks.columns import TIME_MAX_US, for_driver
 from nanotally.sinks.rows import take
 from nanotally.sinks.tables import by_months
@@ -128,6 +129,18 @@ def test_what_fell_due_has_no_use_and_occurs_when_it_is_booked() -> None:
         row = rows_of("charges", *around, ("Charge", due), *around)["charges"][len(around)]
         assert (row["occurred_at"], row["event_id"], row["quantity"]) == (NOON_US + 7, "", 0)
         assert (row["attributes"], row["duration_us"], row["creator"]) == ({}, None, "")
+
+
+def test_what_is_stored_under_a_use_that_is_not_there_does_not_show() -> None:
+    """Arrow leaves it open what the fields of a null struct hold."""
+    batch = codec.decode("Charge", [codec.encode_one("Charge", charge(n)) for n in range(2)]).batch
+    use = batch.column("event")
+    hidden = pa.StructArray.from_arrays(
+        [use.field(i) for i in range(use.type.num_fields)], fields=list(use.type), mask=pa.array([False, True])
+    )
+    rows = plain(charge_rows(batch.set_column(0, "event", hidden), 0, np.arange(2)))
+    assert [row["event_id"] for row in rows] == ["e-0", ""]
+    assert [row["quantity"] for row in rows] == [1, 0]
 
 
 def test_the_end_of_a_scope_without_end_is_the_last_time_that_clickhouse_shows() -> None:
