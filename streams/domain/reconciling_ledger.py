@@ -66,12 +66,14 @@ class LedgerFold:
         """Takes records in order; what follows the last chunk waits for its own."""
         self._offsets.append(offsets)
         self._values += values
-        chunks = codec.split_by_schema(self._values).get("Chunk", np.zeros(0, dtype=np.int64)).tolist()
+        by_name = codec.split_by_schema(self._values)
+        chunks = by_name.pop("Chunk", np.zeros(0, dtype=np.int64)).tolist()
         end = chunks[-1] + 1 if chunks else 0
         decoded = [(place, codec.decode_one(self._values[place])[1]) for place in chunks]
         if end:
             all_offsets = np.concatenate(self._offsets)
-            self._take(all_offsets[:end], self._values[:end], decoded)
+            by_name = {name: places[places < end] for name, places in by_name.items()}
+            self._take(all_offsets[:end], self._values[:end], by_name, decoded)
             self._offsets, self._values = [all_offsets[end:]], self._values[end:]
 
     @property
@@ -88,10 +90,12 @@ class LedgerFold:
         return np.concatenate([*self._seen, np.zeros(0, dtype=np.int64)])
 
     def _take(
-        self, offsets: Int64Array, values: Sequence[bytes | None], chunks: list[tuple[int, dict[str, Any]]]
+        self,
+        offsets: Int64Array,
+        values: Sequence[bytes | None],
+        by_name: dict[str | None, Int64Array],
+        chunks: list[tuple[int, dict[str, Any]]],
     ) -> None:
-        by_name = codec.split_by_schema(values)
-        by_name.pop("Chunk")
         places = by_name.pop("Charge", np.zeros(0, dtype=np.int64))
         controls = by_name.pop("ControlTaken", np.zeros(0, dtype=np.int64))
         for name, foreign in by_name.items():
