@@ -56,8 +56,8 @@ async def _read(environment: Environment, wait_s: float) -> Material:
 
 
 def _say(report: Report, material: Material) -> None:
-    rows = [(c.name, f"{c.compared:,}", c.detail, "ok" if c.clean else f"{c.count:,} DIFFER") for c in report.checks]
-    table(("reconcile", "compared", "", "verdict"), rows, right=("compared",))
+    rows = [("ok" if c.clean else "BAD", c.name, f"{c.compared:,}", c.detail) for c in report.checks]
+    table(("", "reconcile", "compared", "what it comes to"), rows, right=("compared",))
     for said in report.notes:
         note(said)
     for check in report.checks:
