@@ -9,8 +9,10 @@ p-2                   minimum 0.000001 (13:59:59.999999)
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +53,8 @@ from tests.support.sink_records import (
 from tests.support.sunk import rows, sink
 
 Record = tuple[str, dict[str, Any]]
+
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "clickhouse.md"
 
 NOON = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=NOON_US)
 DAY = NOON.replace(hour=0)
@@ -336,6 +340,24 @@ def test_every_view_reads_sums_not_uses(clickhouse_of: ClickHouse) -> None:
     }.items():
         plan = "\n".join(step for (step,) in clickhouse_of.query(f"EXPLAIN SELECT * FROM {view}"))
         assert f"ReadFromMergeTree ({projection})" in plan, view
+
+
+def documented_queries() -> list[str]:
+    return re.findall(r"```sql\n(.*?)```", DOCUMENTATION.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(documented_queries())))
+def test_every_query_in_the_documentation_is_answered(address: Address, number: int) -> None:
+    query = documented_queries()[number]
+    assert rows(address, query) or "INTERVAL 7 DAY" in query
+
+
+def test_money_by_rule_as_documented(address: Address) -> None:
+    (query,) = (query for query in documented_queries() if "lines.rule AS rule" in query)
+    assert rows(address, query) == [
+        ("media", 3, "article", 5, d("0.010001007")),
+        ("media", 3, "song", 1, d("0.00025")),
+    ]
 
 
 # ---- completeness ----
