@@ -46,4 +46,4 @@ class Figures:
 
     def all(self, logic: PartitionLogic) -> Mapping[str, float]:
         """These counts, the rows of state and what the logic itself counts."""
-        return {**self._counts, "state_rows": logic.size(), **logic.metrics()}
+        return {**logic.metrics(), "state_rows": logic.size(), **self._counts}

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from faust.types import TP
 
@@ -18,7 +17,15 @@ from nanotally.streams.pipeline.transport import raw_chunk
 log = logging.getLogger(__name__)
 
 CHUNK_RECORDS = 20_000
-HOLD_RECORDS = 60_000  # queued; the fetcher leaves the partition out until half of it is taken
+CHUNK_BYTES = 32 << 20
+HOLD = 3  # chunks in the queue; the fetcher leaves the partition out until half of them are taken
+
+
+class Fetch(NamedTuple):
+    """Records of one partition, handed over together; bytes of their values."""
+
+    records: Sequence[Any]
+    bytes: int
 
 
 class Lane:
@@ -30,8 +37,9 @@ class Lane:
         self.tp = tp
         self.opened = False
         self._owner = owner
-        self._pending: deque[Sequence[Any]] = deque()
-        self._count = 0
+        self._pending: deque[Fetch] = deque()
+        self._records = 0
+        self._bytes = 0
         self._held = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -45,9 +53,11 @@ class Lane:
         """Queues records of a fetch, in order of offset."""
         if self._closing:
             return
-        self._pending.append(records)
-        self._count += len(records)
-        if self._count >= HOLD_RECORDS and not self._held:
+        fetch = Fetch(records, sum(len(r.value) for r in records if r.value))
+        self._pending.append(fetch)
+        self._records += len(records)
+        self._bytes += fetch.bytes
+        if not self._held and self._chunks_waiting() >= HOLD:
             self._held = True
             self._owner.hold(self.tp)
         if self.idle:
@@ -56,7 +66,7 @@ class Lane:
     async def _run(self) -> None:
         while self._pending and not self._closing:
             chunk = self._next_chunk()
-            if self._held and self._count <= HOLD_RECORDS // 2:
+            if self._held and self._chunks_waiting() <= HOLD / 2:
                 self._held = False
                 self._owner.release(self.tp)
             try:
@@ -68,14 +78,21 @@ class Lane:
 
     def _next_chunk(self) -> RawChunk:
         """Whole fetches, merged up to the size of a chunk."""
-        merged = [self._pending.popleft()]
-        n = len(merged[0])
-        while self._pending and n + len(self._pending[0]) <= CHUNK_RECORDS:
-            merged.append(self._pending.popleft())
-            n += len(merged[-1])
-        self._count -= n
-        records = merged[0] if len(merged) == 1 else list(itertools.chain.from_iterable(merged))
-        return raw_chunk(self.topic, self.tp.partition, records)
+        records, size = self._pending.popleft()
+        more: list[Any] = []
+        while self._pending:
+            fetch = self._pending[0]
+            if len(records) + len(more) + len(fetch.records) > CHUNK_RECORDS or size + fetch.bytes > CHUNK_BYTES:
+                break
+            more += self._pending.popleft().records
+            size += fetch.bytes
+        self._records -= len(records) + len(more)
+        self._bytes -= size
+        return raw_chunk(self.topic, self.tp.partition, [*records, *more] if more else records)
+
+    def _chunks_waiting(self) -> float:
+        """The queue's length, as full chunks of the larger of records and bytes."""
+        return max(self._records / CHUNK_RECORDS, self._bytes / CHUNK_BYTES)
 
     async def close(self) -> None:
         """Lets the chunk in hand end and gives the partition back."""

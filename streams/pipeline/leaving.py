@@ -52,12 +52,18 @@ def understood(error: BaseException) -> BaseException:
 
 
 def start_over() -> NoReturn:
-    """Replaces this process by a fresh one with the same command line, after 1, 2, 4, ... 30 s."""
+    """Replaces this process by a fresh one with the same command line, at once, so that nothing is held any longer."""
     tries = 0 if time.monotonic() - STARTED_S > RAN_WELL_S else int(os.environ.get(RETRY, "0"))
-    wait_s = min(2.0**tries, WAIT_MAX_S)
-    log.warning("starting over in %.0f s", wait_s)
-    time.sleep(wait_s)
     sys.stdout.flush()
     sys.stderr.flush()
     os.environ[RETRY] = str(tries + 1)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def wait_if_started_over() -> None:
+    """A process that replaced another begins after 1, 2, 4, ... 30 s."""
+    tries = int(os.environ.get(RETRY, "0"))
+    if tries:
+        wait_s = min(2.0 ** (tries - 1), WAIT_MAX_S)
+        log.warning("starting over in %.0f s", wait_s)
+        time.sleep(wait_s)

@@ -19,7 +19,7 @@ from nanotally.streams.errors import ExitCode, InvalidInput, Transient
 from nanotally.streams.pipeline.app import build_app, group_of
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
-from nanotally.streams.pipeline.leaving import leave
+from nanotally.streams.pipeline.leaving import leave, wait_if_started_over
 from nanotally.streams.pipeline.logs import set_up_logging
 from nanotally.streams.pipeline.stage import Stage
 from nanotally.streams.pipeline.stages import stage_of
@@ -43,6 +43,7 @@ def run_stage(name: str, environment: Environment) -> NoReturn:
 
 def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoReturn:
     """Runs a stage that is already put together."""
+    wait_if_started_over()
     check_port(environment.web_port_of(stage.name), knobs.web_bind)
     if knobs.supervisor:
         _end_with(knobs.supervisor)

@@ -121,6 +121,23 @@ def test_fetches_that_queue_up_are_merged_into_a_chunk(monkeypatch: pytest.Monke
     run(scenario)
 
 
+def test_a_chunk_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "CHUNK_BYTES", 250)
+
+    async def scenario(world: World) -> None:
+        await world.lanes.open([ZERO])
+        world.workers[0].go.clear()
+        for offset in range(4):
+            world.lanes.put(ZERO, [Record(offset, value=b"x" * 100)])
+        world.lanes.put(ZERO, [Record(4, value=b"x" * 1000)])  # one record larger than that is a chunk of its own
+        world.workers[0].go.set()
+        await world.idle()
+        assert world.workers[0].chunks == [[0, 1], [2, 3], [4]]
+        assert world.happened.count("hold 0") == 1
+
+    run(scenario)
+
+
 def test_partitions_do_not_wait_for_each_other() -> None:
     async def scenario(world: World) -> None:
         await world.lanes.open([ZERO, ONE])
@@ -139,7 +156,7 @@ def test_a_partition_that_falls_behind_is_left_out_of_the_fetches_until_half_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lanes_module, "CHUNK_RECORDS", 2)
-    monkeypatch.setattr(lanes_module, "HOLD_RECORDS", 8)
+    monkeypatch.setattr(lanes_module, "HOLD", 4)
 
     async def scenario(world: World) -> None:
         await world.lanes.open([ZERO])

@@ -53,6 +53,7 @@ def test_an_error_nobody_thought_of_is_shown_whole() -> None:
 def test_without_a_supervisor_a_process_starts_over_by_itself_under_the_same_pid() -> None:
     code = (
         "import os, logging; logging.basicConfig(format='%(message)s'); print(os.getpid(), flush=True)\n"
+        "from nanotally.streams.pipeline.leaving import wait_if_started_over; wait_if_started_over()\n"
         "if os.environ.get('NANOTALLY_RETRY') == '1': raise SystemExit(0)\n"
     ) + LEAVE.format(error="Transient('Kafka is away')", supervised=False)
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
