@@ -139,10 +139,27 @@ class BulkSender:
             with self._changed:
                 self._partitions = found
                 self._changed.notify_all()
-            await self._pump(producer)
+            watch = asyncio.create_task(self._watch())
+            try:
+                await self._pump(producer)
+            finally:
+                watch.cancel()
         finally:
             with suppress(TimeoutError):  # it would wait for batches that were given up
                 await asyncio.wait_for(producer.stop(), 5)
+
+    async def _watch(self) -> None:
+        """Tells of every stretch of some seconds in which records were on their way and none arrived."""
+        arrived, since_s = self.arrived, time.monotonic()
+        told_s = 0.0
+        while self._on_stall is not None:
+            await asyncio.sleep(STALL_S / 10)
+            now_s = time.monotonic()
+            if self.arrived != arrived or self.arrived + len(self._failed) >= self.taken:
+                arrived, since_s, told_s = self.arrived, now_s, 0.0
+            elif now_s - since_s - told_s >= STALL_S:
+                told_s = now_s - since_s
+                self._on_stall(told_s)
 
     async def _partitions_of(self, producer: Any) -> int:
         try:
@@ -180,13 +197,7 @@ class BulkSender:
 
     async def _some(self, on_their_way: set[asyncio.Future[Any]]) -> None:
         """Waits for one batch to arrive; gives up where none does for too long."""
-        done: set[asyncio.Future[Any]] = set()
-        waited_s = 0.0
-        while not done and waited_s < self._timeout_s:
-            done, _ = await asyncio.wait(on_their_way, timeout=STALL_S, return_when=asyncio.FIRST_COMPLETED)
-            waited_s += STALL_S
-            if not done and self._on_stall is not None:
-                self._on_stall(waited_s)
+        done, _ = await asyncio.wait(on_their_way, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             raise Transient(
                 f"Kafka at {self._bootstrap} has taken nothing for {self._timeout_s:.0f} s; {self.arrived:,} of "

@@ -20,6 +20,7 @@ from nanotally.streams.errors import ExitCode, NotFound, Transient
 from nanotally.streams.publisher_ledger import TopicReader
 from nanotally.streams.tariffs.publishing import Publication, activate, publish_book, read_books
 from tests.support.publishing import MEDIA, SENSORS
+from tests.support.services import OwnServices
 from tests.support.topics import read_committed
 
 PARTITIONS = 3
@@ -126,6 +127,34 @@ def test_many_uses_arrive_once_in_order_in_the_partition_of_their_payer(kafka: s
                 seen.setdefault(record["payer"], []).append(int(record["event_id"][2:]))
     assert sorted(n for numbers in seen.values() for n in numbers) == list(range(5000))
     assert all(numbers == sorted(numbers) for numbers in seen.values())
+
+
+def test_a_broker_that_goes_away_in_the_middle_is_waited_for(own_services: OwnServices) -> None:
+    kafka = own_services.addresses.kafka
+    admin.create_topics(kafka, "", partitions=PARTITIONS, account_partitions=1)
+    publish_book(kafka, "", Publication([MEDIA, SENSORS]), NOW_US)
+    stalls: list[float] = []
+
+    def stalled(seconds: float) -> None:
+        if not stalls:
+            own_services.start()
+        stalls.append(seconds)
+
+    def uses() -> Iterator[dict[str, str]]:
+        for n in range(3000):
+            if n == 1000:
+                own_services.stop("kafka")
+            yield {"meter": "page.view", "payer": f"p-{n % 97}", "item": "i", "event_id": f"e-{n}"}
+
+    with Publisher(kafka, product="news", prefix="") as nano:
+        assert nano.publish_batch(uses(), on_stall=stalled) == 3000
+    assert stalls and stalls[0] >= 5
+    seen = [
+        codec.decode_one(value)[1]["event_id"]
+        for values in read_committed(kafka, "usage", PARTITIONS).values()
+        for value in values
+    ]
+    assert sorted(seen) == sorted(f"e-{n}" for n in range(3000))
 
 
 def test_without_a_rule_book_or_topics_the_remedy_is_named(kafka: str, prefix: str) -> None:
