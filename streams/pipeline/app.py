@@ -32,6 +32,7 @@ HEARTBEAT_S = 1.5
 QUEUED_FETCHES = 16
 OBSERVE_S = 1.0
 SAY_S = 5.0  # without progress
+SHOWN = 3  # partitions in one line
 
 
 class StageApp(faust.App):
@@ -172,6 +173,7 @@ def _watch(app: StageApp) -> None:
         late = [one.words() for one in app.health() if one.seconds >= SAY_S]
         if late and time.monotonic() - said_s >= SAY_S:
             said_s = time.monotonic()
-            log.warning("no progress: %s", "; ".join(late))
+            more = f"; and {len(late) - SHOWN} more" if len(late) > SHOWN else ""
+            log.warning("no progress: %s%s", "; ".join(late[:SHOWN]), more)
 
     app.timer(interval=OBSERVE_S)(observe)

@@ -97,7 +97,6 @@ class Lane:
     async def close(self) -> None:
         """Lets the chunk in hand end and gives the partition back."""
         self._closing = True
-        self._pending.clear()
         await self.worker.close()
         if self._task:
             await asyncio.wait([self._task])

@@ -32,10 +32,11 @@ class ToyLogic:
         self.slices = 0  # of the long close at hand that were written
         self.rejected = 0
         self.learned: set[int] = set()
+        self.in_force: set[int] = set()  # books that the state needs
         self.restored = False
 
     def needed_books(self, values: Sequence[bytes | None]) -> tuple[int, ...]:
-        asked = {int(v[5:]) for v in values if v and v.startswith(b"book:")}
+        asked = {int(v[5:]) for v in values if v and v.startswith(b"book:")} | self.in_force
         return tuple(sorted(asked - self.learned))
 
     def learn(self, book: RuleBook) -> None:
@@ -52,6 +53,8 @@ class ToyLogic:
                 return self._step(i, offset, lines, rejects, done=False)
             self.slices = 0
             self.n += 1
+            if text.startswith(b"book:"):
+                self.in_force = {int(text[5:])}
             if text.startswith(b"reject"):
                 rejects.append(text)
                 self.rejected += 1
@@ -98,10 +101,11 @@ class ToyLogic:
         return int(chunk["next_offset"])
 
     def snapshot(self) -> dict[str, bytes]:
-        return {"toy": json.dumps({"n": self.n}).encode()}
+        return {"toy": json.dumps({"n": self.n, "in_force": sorted(self.in_force)}).encode()}
 
     def restore(self, parts: Mapping[str, bytes]) -> None:
-        self.n = json.loads(parts["toy"])["n"]
+        kept = json.loads(parts["toy"])
+        self.n, self.in_force = kept["n"], set(kept["in_force"])
         self.restored = True
 
     def size(self) -> int:

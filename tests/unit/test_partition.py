@@ -241,6 +241,19 @@ def test_a_stage_waits_for_a_rule_book_and_says_so(caplog: pytest.LogCaptureFixt
     assert said == ["payers[0] waits for rule book 1, which is not in topic books yet"] * 3  # every 5 s
 
 
+def test_a_restored_state_gets_the_book_that_it_stands_on() -> None:
+    async def scenario(world: World) -> None:
+        world.broker.append("books", 0, book_record(2))
+        world.publish(b"book:1", b"a")
+        partition = await world.opened()
+        await partition.process(world.chunk())
+        await partition.close()
+        await world.opened()
+        assert (world.logic.restored, world.logic.learned) == (True, {1})
+
+    run(scenario)
+
+
 def test_a_stage_that_waits_for_a_rule_book_can_be_closed() -> None:
     async def scenario(world: World) -> None:
         world.publish(b"book:0")
