@@ -17,6 +17,7 @@ from tests.support.ledger_world import World, world
 
 SOUND = world()
 TALLIES, STATEMENTS = "payer tallies + open = charges", "statements + open = paid"
+PAYOUTS = "payouts carry forward"
 CHUNKS, BALANCE = "every chunk: counts and sums", "every chunk: debits = credits"
 
 
@@ -110,6 +111,18 @@ def in_map(name: str, key: str, by: int = 1) -> Callable[[dict[str, Any]], None]
     return change
 
 
+def both(*names: str) -> Callable[[dict[str, Any]], None]:
+    def change(record: dict[str, Any]) -> None:
+        for name in names:
+            add(name)(record)
+
+    return change
+
+
+def swap_paid(record: dict[str, Any]) -> None:
+    record["paid_nanos"], record["carried_nanos"] = record["carried_nanos"], record["paid_nanos"]
+
+
 def put(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
     def change(record: dict[str, Any]) -> None:
         record[name] = value
@@ -153,9 +166,11 @@ SPOILED: dict[str, tuple[str, str, Callable[[dict[str, Any]], Any], str, str]] =
         "account_tallies", "Tally", add("amount_nanos"), "account tallies + open = earnings", "account_tallies",
     ),
     "earned by a payout": ("payouts", "Payout", add("earned_nanos"), "payouts + open = earned", "payouts"),
-    "brought by a payout": ("payouts", "Payout", add("brought_nanos"), "payouts carry forward", "payouts"),
-    "carried by a payout": ("payouts", "Payout", add("carried_nanos"), "payouts carry forward", "payouts"),
-    "paid by a payout": ("payouts", "Payout", add("paid_nanos"), "payouts carry forward", "payouts"),
+    "brought by a payout": ("payouts", "Payout", add("brought_nanos"), PAYOUTS, "payouts"),
+    "brought and carried": ("payouts", "Payout", both("brought_nanos", "carried_nanos"), PAYOUTS, "payouts"),
+    "paid instead of carried": ("payouts", "Payout", swap_paid, PAYOUTS, "payouts"),
+    "carried by a payout": ("payouts", "Payout", add("carried_nanos"), PAYOUTS, "payouts"),
+    "paid by a payout": ("payouts", "Payout", add("paid_nanos"), PAYOUTS, "payouts"),
     "id of a payout": ("payouts", "Payout", put("payout_id", "0" * 32), "payouts + open = earned", "payouts"),
     "earned of the accounts' chunk": (
         "account_tallies", "Chunk", in_map("sums", "earned.USD"), "accounts' chunk: sums", "account_tallies",
@@ -220,6 +235,37 @@ def test_the_first_difference_names_topic_partition_offset_expected_and_found() 
     assert (first.topic, first.partition, first.offset) == ("charges", partition, offset)
     assert int(first.expected.replace(",", "")) == int(first.found.replace(",", "")) + 1
     assert f"charges {partition} offset {offset}: expected " in str(first)
+
+
+def test_a_closed_window_without_a_row_is_found_even_where_the_chunk_counts_without_it() -> None:
+    for topic, check in (("payer_tallies", TALLIES), ("statements", STATEMENTS)):
+        material = SOUND.copy().material()
+        rows = getattr(material.beside[1], topic)
+        setattr(material.beside[1], topic, rows.slice(1))
+        cut = material.folds[1].cut
+        assert cut is not None
+        cut.chunk["counts"][f"rows.{topic}"] -= 1
+        report = Report()
+        report.add(check_all(material))
+        found = next(c for c in report.checks if c.name == check).differences
+        assert any("missing" in d.what and rows["account"][0] in d.what and d.offset == -1 for d in found)
+
+
+def test_a_duplicate_that_no_chunk_tells_of_is_found_by_its_offset() -> None:
+    spoiled = SOUND.copy()
+    lost: list[int] = []
+
+    def forget(record: dict[str, Any]) -> None:
+        lost.extend(record["duplicates"])
+        record["duplicates"] = []
+
+    for nth in range(8):
+        spoiled.spoil("charges", "Chunk", forget, nth)
+    report = spoiled.report()
+    checks = {c.name: c for c in report.checks}
+    assert "count duplicate" in checks[CHUNKS].differences[0].what
+    (found,) = checks["usage: one outcome each"].differences
+    assert len(lost) == 1 and str(lost[0]) in found.what
 
 
 def test_records_after_the_last_chunk_record_are_found() -> None:
