@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 from fractions import Fraction
+from functools import cache
+from importlib import resources
 from math import floor
 from zoneinfo import ZoneInfo
 
@@ -77,6 +79,13 @@ def max_price_nanos(text: str) -> Fraction | None:
 # ---- windows ----
 
 
+@cache
+def zone_of(name: str) -> ZoneInfo:
+    """The zone by the pinned data, never by the machine's."""
+    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
+        return ZoneInfo.from_file(file, key=name)
+
+
 def to_us(moment: dt.datetime) -> int:
     return (moment - EPOCH) // MICROSECOND
 
@@ -94,7 +103,7 @@ def day_of(at_us: int, zone: ZoneInfo) -> dt.date:
 
 def window(size: str, at_us: int, zone_name: str) -> tuple[int, int]:
     """Half-open [start, end). Hours and minutes count from the local day's start and end with the day."""
-    zone = ZoneInfo(zone_name)
+    zone = zone_of(zone_name)
     date = day_of(at_us, zone)
     if size == "month":
         first = date.replace(day=1)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import replace
 from fractions import Fraction
+from importlib import resources
 from typing import Any
-from zoneinfo import available_timezones
 
 import pytest
 
@@ -36,6 +36,7 @@ from tests.support.reference_pricing import (
 )
 from tests.support.reference_values import Charge, Control, EarningKey, Garbage, Record
 
+ZONES = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
 NOON = to_us(dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC))
 SECOND, MINUTE, HOUR, DAY = 10**6, 60 * 10**6, 3600 * 10**6, 86400 * 10**6
 SPLIT = Split("s", (Party("platform", Fraction(1, 10)), Party("creator", None)))
@@ -357,7 +358,7 @@ def test_windows_follow_the_local_day() -> None:
     assert window("day", utc(2011, 12, 30, 9), "Pacific/Apia") == (utc(2011, 12, 29, 10), utc(2011, 12, 30, 10))
 
 
-@pytest.mark.parametrize("zone", sorted(available_timezones())[::9])
+@pytest.mark.parametrize("zone", ZONES[::9])
 def test_windows_of_every_zone_hold_their_moment_and_follow_each_other(zone: str) -> None:
     for year in (2000, 2007, 2011, 2026, 2100):
         at = utc(year, 1, 1)
