@@ -76,8 +76,8 @@ async def _payers(broker: Broker, partition: int) -> PartitionLogic:
 async def _accounts(broker: Broker, partition: int) -> PartitionLogic:
     from nanotally.streams.domain.accounts import AccountsLogic
 
-    partitions = await _same_partitions(broker, "earnings", ACCOUNTS_OUTPUTS)
-    return AccountsLogic(partition, partitions)
+    await _same_partitions(broker, "earnings", ACCOUNTS_OUTPUTS)
+    return AccountsLogic(partition)
 
 
 async def _same_partitions(broker: Broker, topic: str, outputs: tuple[str, ...]) -> int:
