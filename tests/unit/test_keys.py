@@ -65,7 +65,7 @@ def test_rows_are_grouped_by_both_halves_of_the_key(keys: list[tuple[int, int]])
 
 @given(st.lists(st.lists(st.tuples(SMALL | WORDS, SMALL | WORDS), unique=True, max_size=30), max_size=6))
 def test_the_table_knows_just_the_keys_that_were_put_in(calls: list[list[tuple[int, int]]]) -> None:
-    table, slots = KeyTable(2), {}
+    table, slots = KeyTable(2), dict[tuple[int, int], int]()
     for keys in calls:
         high = np.array([k[0] for k in keys], dtype=np.uint64)
         low = np.array([k[1] for k in keys], dtype=np.uint64)
