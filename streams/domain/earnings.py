@@ -68,10 +68,10 @@ class Deltas:
             )  # fmt: skip
 
     def _series_of(self, uses: Uses, rows: Int64Array, resolved: Int64Array, splits: Splits) -> Int64Array:
-        pair, names = uses.pairs
+        pairs, names = uses.pairs
         scale = uses.scale[rows]
         currency = splits.currency[resolved]
-        code = (pair[rows] * 64 + scale) * max(1, len(splits.currencies)) + currency
+        code = (pairs.codes[rows] * 64 + scale) * max(1, len(splits.currencies)) + currency
         distinct, back = np.unique(code, return_inverse=True) if len(code) else (code, code)
         table = []
         for value in distinct.tolist():

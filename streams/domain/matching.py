@@ -64,13 +64,13 @@ class CompiledBook:
     def match(self, uses: Uses) -> Int64Array:
         """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n]."""
         verdict = np.full(len(uses), NO_TARIFF, dtype=np.int64)
-        pair, names = uses.pairs
-        for code in np.flatnonzero(np.bincount(pair)).tolist():
-            product, meter = names[code]
+        pairs, names = uses.pairs
+        ends = np.append(pairs.starts[1:], len(uses)).tolist()
+        for (product, meter), start, end in zip(names, pairs.starts.tolist(), ends, strict=True):
             tariff = self.book.tariff_of(product)
             if tariff is None:
                 continue
-            rows = np.flatnonzero(pair == code)
+            rows = pairs.order[start:end]
             versions = self.versions[tariff]
             starts = np.array([v.effective_from_us for v in versions], dtype=np.int64)
             chosen = np.searchsorted(starts, uses.occurred_at_us[rows], side="right") - 1

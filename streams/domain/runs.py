@@ -176,9 +176,9 @@ class UsageRun:
         """Code of (product, meter, scale, currency) of each row; rule: int64[rows]."""
         state = self.state
         assert state.book is not None and state.tallies is not None
-        pair, names = uses.pairs
+        pairs, names = uses.pairs
         table: dict[int, int] = {}
-        code = pair[rows] * len(state.book.rules) + rule
+        code = pairs.codes[rows] * len(state.book.rules) + rule
         distinct, first = np.unique(code, return_index=True)
         for value, place in zip(distinct.tolist(), first.tolist(), strict=True):
             product, meter = names[value // len(state.book.rules)]

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nanotally.streams.domain.hashing import Hash, combine, hash_bytes_64, hash_strings, mix
+from nanotally.streams.domain.keys import Groups, group_codes
 from nanotally.streams.domain.records import Int64Array, UInt64Array
 
 
@@ -115,12 +116,12 @@ class Uses:
         return np.where(counts > 0, size + _varint_bytes(counts) + 1, 1), total
 
     @cached_property
-    def pairs(self) -> tuple[Int64Array, list[tuple[str, str]]]:
-        """Product and meter of each use as a code, int64[n], and what the codes stand for (some may be unused)."""
+    def pairs(self) -> tuple[Groups, list[tuple[str, str]]]:
+        """The uses by product and meter, and what each group stands for."""
         products, meters = self.column("product").dictionary_encode(), self.column("meter").dictionary_encode()
-        codes = products.indices.to_numpy().astype(np.int64) * len(meters.dictionary) + meters.indices.to_numpy()
-        names = [(p, m) for p in products.dictionary.to_pylist() for m in meters.dictionary.to_pylist()]
-        return codes, names
+        groups = group_codes(products.indices.to_numpy().astype(np.int64) << 32 | meters.indices.to_numpy())
+        first = pa.array(groups.first)
+        return groups, list(zip(products.take(first).to_pylist(), meters.take(first).to_pylist(), strict=True))
 
     def attribute(self, name: str) -> pa.Array:
         """One attribute of each use, null where it is absent; of a repeated key the last counts."""
