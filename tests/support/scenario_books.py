@@ -61,7 +61,7 @@ PER = (
     ("segment", "feature"),
     ("payer",),
 )
-CAPS = (None, None, None, 0, 1, 5, 40, 400, 10**6, 2**61)
+CAPS = (None,) * 8 + (0, 1, 5, 40, 400, 400, 10**6, 10**6, 2**61)
 
 
 def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
@@ -71,8 +71,8 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
     names = ["t", "u", "w"][: r.choice((1, 1, 2, 3))]
     tariffs = [Tariff(r, name, i) for i, name in enumerate(names)]
     versions = [t.version(start_us - DAY_US) for t in tariffs]
-    soon = r.choice((HOUR_US, 6 * HOUR_US, 2 * DAY_US))  # within which later versions come into force
-    for _ in range(r.choice((0, 0, 1, 2))):
+    soon = r.choice((HOUR_US // 4, HOUR_US, 6 * HOUR_US, 2 * DAY_US))  # within which later versions come into force
+    for _ in range(r.choice((0, 1, 2, 3))):
         versions.append(r.choice(tariffs).version(start_us + r.randint(0, soon)))
     books: dict[int, RuleBook] = {}
     number = r.choice((0, 3))
@@ -82,7 +82,7 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
             settings,
             lateness_us=r.choice((0, 1, 60 * SECOND_US, 600 * SECOND_US, 2 * HOUR_US)),
             skew_us=r.choice((0, 120 * SECOND_US)),
-            horizon_us=r.choice((0, HOUR_US, DAY_US, DAY_US, 10 * DAY_US, 10 * DAY_US)),
+            horizon_us=r.choice((0, HOUR_US, DAY_US, DAY_US, DAY_US, 10 * DAY_US, 10 * DAY_US, 10 * DAY_US)),
             thresholds=r.choice(((), (("USD", 20),), (("EUR", 1000), ("USD", 10**9)))),
         )
         if r.random() < 0.3:  # most books leave time as it was
@@ -108,14 +108,16 @@ class Tariff:
         )
         needs = ("session",) if r.random() < 0.3 else ()
         self.meters = (Meter("page", "page"), Meter("play", "second", 3, needs), Meter("token", "token"))
-        self.rule_meters = {f"r{i}": r.choice(("page", "play", "token")) for i in range(6)}
+        self.rule_meters = {f"r{i}": r.choice(("page", "play", "token")) for i in range(4)}
+        self.steady = r.random() < 0.5  # the same rules in all versions, but for prices and caps
+        self.small = r.random() < 0.3  # a nano or so for each use, where shares below zero are possible
         self.denominators: dict[str, int] = {}
         self.shapes: dict[str, dict[str, Any]] = {}  # what mostly stays as it is in a rule's next version
 
     def version(self, effective_from_us: int) -> TariffVersion:
         r = self.r
         self.number += r.choice((1, 1, 3))
-        names = r.sample([f"r{i}" for i in range(6)], k=r.randint(2, 5))
+        names = r.sample([f"r{i}" for i in range(4)], k=4 if self.steady else r.randint(1, 3))
         if r.random() < 0.1:
             self.calendar = r.choice(ZONES)
         if r.random() < 0.1:  # a rule of the same name for another meter, whose scale is another
@@ -136,7 +138,7 @@ class Tariff:
 
     def catch_all(self) -> tuple[Rule, ...]:
         """A rule without conditions for most meters, so that most uses are charged."""
-        names = {f"rest-{m.name}": m.name for m in self.meters if self.r.random() < 0.8}
+        names = {f"rest-{m.name}": m.name for m in self.meters if self.r.random() < 0.9}
         self.rule_meters |= names
         return tuple(replace(self.rule(name), when=()) for name in names)
 
@@ -149,14 +151,14 @@ class Tariff:
             else sorted(r.sample(range(1, 10**15), k=count - 1))
         )
         shape = self.shapes.setdefault(name, {})
-        if not shape or r.random() < 0.25:
-            shape["per"], shape["scope"] = r.choice(PER), r.choice(("event", "hour", "day", "month", "life"))
+        if not shape or (not self.steady and r.random() < 0.25):
+            shape["per"], shape["scope"] = r.choice(PER), r.choice(("event", "hour", "day", "day", "month", "life"))
             shape["when"] = tuple(r.sample(CONDITIONS, k=r.choice((0, 0, 0, 1, 1, 2))))
         return Rule(
             name=name,
             meter=self.rule_meters[name],
             tiers=tuple(Tier(up_to, self.price(name)) for up_to in (*ends, None)),
-            split=r.choice(("s1", "s2", "s3", "s4", "s5", "s6")),
+            split="s2" if self.small else r.choice(("s1", "s2", "s3", "s4", "s5", "s6")),
             cap_nanos=r.choice(CAPS),
             **shape,
         )
@@ -166,8 +168,10 @@ class Tariff:
         r = self.r
         known = self.denominators.get(rule, 1)
         kind = r.random()
-        if kind < 0.7:
-            price = Fraction(r.choice((0, 1, 1, 3, 7, 25, 1000, 12345)), r.choice((1, 1, 1, 3, 7, 10, 60, 1000)))
+        if self.small:
+            price = Fraction(1, r.choice((1, 1, 2, 3)))
+        elif kind < 0.7:
+            price = Fraction(r.choice((0, 1, 1, 1, 3, 7, 25, 1000, 12345)), r.choice((1, 1, 1, 3, 7, 10, 60, 1000)))
         elif kind < 0.8:
             price = Fraction(r.choice((4611, 4612, 2**62 - 1, 10**9, 2**40)))
         else:

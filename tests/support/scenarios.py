@@ -79,7 +79,10 @@ class Maker:
         self.meters = ("page", "page", "play", "play", "token") if r.random() < 0.5 else (r.choice(sorted(SCALES)),)
         self.others = [n for n in names if partition_of(n, partitions) != partition]
         self.wide = r.random() < 0.15  # many items, creators and scopes
+        self.creators = r.choice((CREATORS, CREATORS[:1]))
         self.slow = r.random() < 0.5  # most of it within some hours
+        self.turning = r.random() < 0.4  # uses of the time around a change of version come mixed
+        self.ones = r.random() < 0.2  # quantities of one
         self.greedy = r.random() < 0.15  # quantities near the limits of int64
 
     def make(self, size: int) -> tuple[Record, ...]:
@@ -89,7 +92,7 @@ class Maker:
             self.now += self.step()
             recorded_at = self.now + self.r.choice((0, 0, self.r.randint(-5, 5) * SECOND_US))
             value = self.value(first=not records, recorded_at=recorded_at)
-            wire = self.r.choice(("plain",) * 12 + ("blocks", "sized", "padded", "twice"))
+            wire = self.r.choice(("plain",) * 30 + ("blocks", "blocks", "sized", "sized", "padded", "padded", "twice"))
             if wire == "twice" and isinstance(value, dict) and max(-value["occurred_at"], value["quantity"]) > 2**60:
                 wire = "plain"  # extreme numbers are read one by one, where the last of equal keys counts
             record = Record(offset, recorded_at, self.key_of(value), value, wire)
@@ -125,9 +128,11 @@ class Maker:
         if kind < 0.24 and self.sent:
             return self.repeat()
         event = self.event(recorded_at)
-        for _ in range(self.r.choice((0,) * 12 + (1, 1, 2))):
+        spoils = self.r.choice((0,) * 12 + (1, 1, 2))
+        for _ in range(spoils):
             event = self.spoil(event, recorded_at)
-        self.sent.append(event)
+        if not spoils or self.r.random() < 0.2:
+            self.sent.append(event)
         return event
 
     # ---- controls and garbage ----
@@ -138,7 +143,8 @@ class Maker:
     def control(self, recorded_at: int) -> Control:
         r = self.r
         number = r.choice(sorted(self.books))
-        edges = [recorded_at, recorded_at - r.randint(0, 2 * DAY_US), self.edge(recorded_at), recorded_at + DAY_US]
+        edges = [recorded_at, recorded_at - r.randint(0, 2 * DAY_US), self.edge(recorded_at), self.edge(recorded_at)]
+        edges += [recorded_at + DAY_US] if r.random() < 0.3 else []
         if r.random() < 0.7:
             return r.choice(
                 (
@@ -203,7 +209,7 @@ class Maker:
             "occurred_at": self.occurred_at(recorded_at),
             "product": r.choice(self.products),
             "payer": r.choice(self.payers),
-            "creator": f"c{r.randrange(900)}" if self.wide else r.choice(CREATORS),
+            "creator": f"c{r.randrange(900)}" if self.wide else r.choice(self.creators),
             "item": f"/blog/{r.randrange(5000)}" if self.wide else r.choice(ITEMS),
             "meter": meter,
             "quantity": self.quantity(),
@@ -215,6 +221,8 @@ class Maker:
 
     def quantity(self) -> int:
         r = self.r
+        if self.ones:
+            return 1
         if self.greedy and r.random() < 0.5:
             return r.choice((10**15, 10**15 - r.randint(0, 9), r.randint(0, 10**15)))
         return r.choice((0, 1, 1, 2, 5, 17, 377, 1000, r.randint(0, 10**6)))
@@ -222,12 +230,21 @@ class Maker:
     def occurred_at(self, recorded_at: int) -> int:
         r = self.r
         kind = r.random()
+        near = self.turns(recorded_at) if self.turning and kind < 0.6 else []
+        if near:
+            return min(recorded_at, r.choice(near) + r.randint(-20 * MINUTE_US, 20 * MINUTE_US))
         if kind < 0.55:
             return recorded_at
         if kind < 0.72:
             return self.edge(recorded_at)
         late = r.choice((1, 10 * SECOND_US, 500 * SECOND_US, HOUR_US, 5 * HOUR_US, DAY_US, 2 * DAY_US))
         return recorded_at - r.randint(0, late)
+
+    def turns(self, recorded_at: int) -> list[int]:
+        """Changes of version not long before."""
+        book = self.reference.book
+        starts = [v.effective_from_us for v in book.tariffs] if book else []
+        return [at for at in starts if recorded_at - 6 * HOUR_US < at < recorded_at]
 
     def edge(self, recorded_at: int) -> int:
         """A moment on which something turns, or a microsecond beside it."""
