@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from nanotally.streams.domain.hashing import Hash, combine, hash_bytes_64, hash_strings, mix
 from nanotally.streams.domain.keys import Groups, group_codes
 from nanotally.streams.domain.records import Int64Array, UInt64Array
+from nanotally.streams.domain.tariff import EVENT_FIELDS
 
 
 def int64(column: pa.Array) -> Int64Array:
@@ -143,7 +144,7 @@ class Uses:
 
     def text(self, field: str) -> pa.Array:
         """A field or attribute that a rule names, as strings; null where it is absent."""
-        return self.column(field) if field in self.batch.schema.names else self.attribute(field)
+        return self.column(field) if field in EVENT_FIELDS else self.attribute(field)
 
 
 def _varint_bytes(values: Int64Array) -> Int64Array:

@@ -110,6 +110,12 @@ def test_the_first_matching_rule_wins_and_no_rule_means_unpriced() -> None:
     assert bench.paid() == [9, 7, 0, 0]
 
 
+def test_an_attribute_may_be_called_as_a_number_of_the_event_is() -> None:
+    odd = rule("odd", when=(Condition("duration_us", "equals", ("long",)),), per=("quantity",), price="3")
+    bench = PayersBench(book(version(odd))).take(event("a", attributes={"duration_us": "long", "quantity": "x"}))
+    assert bench.paid() == [3]
+
+
 def test_before_any_book_a_use_is_kept_unpriced_and_its_id_stays_used() -> None:
     bench = PayersBench().take(event("a"))
     assert (bench.charge()["outcome"], bench.charge()["reason"]) == ("unpriced", "no_tariff")
