@@ -191,6 +191,8 @@ class KafkaTransactions:
             for batch in self._batches(emission)
         ]
         places = await asyncio.gather(*(future for _, _, future in sent))
+        if any(place.offset < 0 for place in places):
+            raise Transient(f"{self._name}: records were sent twice, and the broker does not say where they are")
         ends = {  # the place of a batch is that of its first record; the last batch of a partition wins
             (emission.topic, emission.partition): place.offset + batch.record_count()
             for (emission, batch, _), place in zip(sent, places, strict=True)

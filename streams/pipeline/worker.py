@@ -27,8 +27,23 @@ from nanotally.streams.pipeline.store import Slot
 
 log = logging.getLogger(__name__)
 
+END_WITHIN_S = 20.0  # after SIGTERM; then the process leaves as it is, which loses nothing
 PARENT_S = 1.0
 WAIT_S = 3.0  # between two tries to reach Kafka, each with a line that says so
+
+
+class StageWorker(faust.Worker):
+    """Faust's worker, ending in bounded time also while Kafka is away."""
+
+    def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        threading.Thread(target=self._leave_in_time, name="end", daemon=True).start()
+        super()._schedule_shutdown(signal)
+
+    def _leave_in_time(self) -> None:
+        time.sleep(END_WITHIN_S)
+        leave(
+            Transient("asked to end, but Kafka does not answer: left; the chunk in hand is repeated"), supervised=True
+        )
 
 
 def run_stage(name: str, environment: Environment) -> NoReturn:
@@ -53,7 +68,7 @@ def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoR
     folder = slot.folder / "faust"
     folder.mkdir(parents=True, exist_ok=True)
     app = build_app(stage, environment, knobs, folder)
-    worker = faust.Worker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN")
+    worker = StageWorker(app, loop=loop, override_logging=False, redirect_stdouts=False, quiet=True, loglevel="WARN")
     worker.spinner = None
     log.info("%s: group %s, state in %s, web on port %d", stage.name, app.conf.id, slot.folder, app.conf.web_port)
     try:

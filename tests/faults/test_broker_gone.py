@@ -32,5 +32,10 @@ def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnSe
         until("it says that it is held up", lambda: "no progress: usage[0] at" in worker.log)
         until("it went on after the crash", lambda: worker.positions().get(0, 0) == RECORDS)
         assert worker.end() == ExitCode.OK
+        asked = start("asked to end")
+        until("it is ready", lambda: asked.get("/ready")[0] == 200)
+        own_services.stop("kafka")
+        assert asked.end() in (ExitCode.OK, ExitCode.UNAVAILABLE)
+        own_services.start()
     found = read_committed(kafka, "charges", 1)
     assert numbers(found[0]) == [(offset, offset + 1) for offset in range(RECORDS)]

@@ -1,7 +1,7 @@
 """Runs the toy stage as a worker process: `python -m tests.support.toy_worker`, settings from the environment.
 
 TOY_SLOW_S: seconds that each decision takes; TOY_FETCH: records handed over at a time; so that a fault meets the worker
-at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the decision that reaches so many records of a partition."""
+at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the first decision that reaches so many records of a partition."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ STOP_AT = int(os.environ.get("TOY_STOP_AT", "0"))
 
 
 class SlowToy(ToyLogic):
+    stopped = False  # once in a process
+
     def decide(self, chunk: RawChunk) -> Step:
         time.sleep(SLOW_S)
         before, step = self.n, super().decide(chunk)
-        if before < STOP_AT <= self.n:
+        if before < STOP_AT <= self.n and not SlowToy.stopped:
+            SlowToy.stopped = True
             os.kill(os.getpid(), signal.SIGSTOP)
         return step
 
