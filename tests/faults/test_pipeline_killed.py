@@ -152,7 +152,10 @@ async def _usage(environment: Environment) -> dict[int, RawChunk]:
     topic = environment.topic("usage")
     tps = [TopicPartition(topic, p) for p in range(PARTITIONS)]
     reader: Any = AIOKafkaConsumer(
-        bootstrap_servers=environment.kafka, isolation_level="read_committed", enable_auto_commit=False
+        bootstrap_servers=environment.kafka,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",  # else a partition may begin at its end before it is told to seek
     )
     await reader.start()
     try:
