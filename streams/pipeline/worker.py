@@ -27,7 +27,7 @@ from nanotally.streams.pipeline.store import Slot
 
 log = logging.getLogger(__name__)
 
-END_WITHIN_S = 20.0  # after SIGTERM; then the process leaves as it is, which loses nothing
+END_WITHIN_S = 15.0  # after SIGTERM; then the process leaves as it is, which loses nothing
 PARENT_S = 1.0
 WAIT_S = 3.0  # between two tries to reach Kafka, each with a line that says so
 
@@ -42,7 +42,8 @@ class StageWorker(faust.Worker):
     def _leave_in_time(self) -> None:
         time.sleep(END_WITHIN_S)
         leave(
-            Transient("asked to end, but Kafka does not answer: left; the chunk in hand is repeated"), supervised=True
+            Transient(f"could not end in order within {END_WITHIN_S:.0f} s; leaving as it is, which loses nothing"),
+            supervised=True,
         )
 
 
