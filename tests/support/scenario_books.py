@@ -49,6 +49,7 @@ CONDITIONS = (
     Condition("region", "absent"),
     Condition("feature", "pattern", ("search.v?", "*.x")),
     Condition("payer", "pattern", ("p*",)),
+    Condition("duration_us", "equals", ("x",)),
 )
 PER = (
     (),
@@ -60,6 +61,7 @@ PER = (
     ("item", "segment"),
     ("segment", "feature"),
     ("payer",),
+    ("duration_us",),
 )
 CAPS = (None,) * 8 + (0, 1, 5, 40, 400, 400, 10**6, 10**6, 2**61)
 

@@ -198,6 +198,7 @@ class Maker:
             ("item.label", LABELS),
             ("region", ("eu", "us")),
             ("feature", ("pro", "search.v2")),
+            ("duration_us", ("x",)),  # an attribute, whatever field has that name
         ):
             value = r.choice(values)
             if value is not None and r.random() < 0.5:
