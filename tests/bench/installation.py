@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,12 @@ def installation() -> Iterator[Environment]:
         yield environment
 
 
-def prepare(environment: Environment) -> None:
-    """Topics, tables and the rule book, anew for each bench."""
-    admin.delete_topics(environment.kafka, environment.prefix)
+def prepare(base: Environment, name: str) -> Environment:
+    """Topics, tables and the rule book of a bench's own; those of the bench before go."""
+    admin.delete_topics(base.kafka, base.prefix)
+    environment = replace(
+        base, prefix=f"{base.prefix}{name}.", database=f"{base.database}_{name}", state=base.state / name
+    )
     admin.create_topics(environment.kafka, environment.prefix, PARTITIONS)
     migrate(environment.clickhouse, environment.database)
     book = flat_book()
@@ -66,6 +70,7 @@ def prepare(environment: Environment) -> None:
 
     asyncio.run(put_book())
     activate(environment.kafka, environment.prefix, book)
+    return environment
 
 
 def fill(environment: Environment, n: int, seed: int = 1) -> None:
@@ -114,7 +119,8 @@ def now_us() -> int:
 @contextlib.contextmanager
 def workers(environment: Environment, *stages: str) -> Iterator[None]:
     """The stages as processes; returns when all are ready."""
-    log = environment.state.parent / "worker.log"
+    log = environment.state / "worker.log"
+    environment.state.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as out:
         running = [
             subprocess.Popen(

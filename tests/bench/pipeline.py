@@ -26,7 +26,7 @@ def stage_rate(environment: Environment) -> Figure:
     """Waiting events through the payers' stage, everything on: dedup, tallies, earnings, one transaction a chunk.
 
     From the first commit that is seen to the last, so that start-up does not count."""
-    prepare(environment)
+    environment = prepare(environment, "stage")
     fill(environment, STAGE_EVENTS)
     with workers(environment, "payers"):
         first_at, first = 0.0, 0
@@ -46,7 +46,7 @@ def pipeline(environment: Environment) -> Figure:
     """Publish, rate, tally and write to ClickHouse at the same time, on two cores with broker and server.
 
     From the first event sent to the last charge queryable."""
-    prepare(environment)
+    environment = prepare(environment, "pipeline")
     with workers(environment, *STAGES):
         fill(environment, 20_000, seed=99)  # warms all processes
         _wait_for_rows(environment, 20_000)
@@ -63,7 +63,7 @@ def latency(environment: Environment) -> Figure:
     """At 1,000 uses a second through the public publisher: from `use()` to the row being visible in ClickHouse.
 
     One in a hundred uses is looked for, by polling its event id every 20 ms, which is in the figure."""
-    prepare(environment)
+    environment = prepare(environment, "latency")
     waits: list[float] = []
     with workers(environment, *STAGES), Publisher(environment.kafka, product="news", prefix=environment.prefix) as nano:
         nano.use("page.view", payer="payer-0", item="warm")
