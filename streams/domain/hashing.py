@@ -45,34 +45,16 @@ def combine_int(key: Hash, values: Int64Array) -> Hash:
     return combine(key, (as_words, as_words ^ _SEED_LOW))
 
 
-_HIGH, _LOW = (_SEED_HIGH, _MULTIPLY_HIGH), (_SEED_LOW, _MULTIPLY_LOW)
-
-
 def hash_bytes(data: npt.NDArray[np.uint8], offsets: Int64Array, lengths: Int64Array) -> Hash:
     """Hashes of n byte strings: string i is data[offsets[i] : offsets[i] + lengths[i]]."""
-    high, low = _hash(data, offsets, lengths, (_HIGH, _LOW))
-    return high, low
-
-
-def hash_bytes_64(data: npt.NDArray[np.uint8], offsets: Int64Array, lengths: Int64Array) -> UInt64Array:
-    """The low halves of the same hashes, for half the work: uint64[n]."""
-    (low,) = _hash(data, offsets, lengths, (_LOW,))
-    return low
-
-
-def _hash(
-    data: npt.NDArray[np.uint8],
-    offsets: Int64Array,
-    lengths: Int64Array,
-    lanes: tuple[tuple[np.uint64, np.uint64], ...],
-) -> list[UInt64Array]:
     padded = np.empty(len(data) + 8, dtype=np.uint8)
     padded[: len(data)] = data
     padded[len(data) :] = 0
     # A view of 8 bytes at every byte address: little-endian words at any offset without copying.
     words = np.ndarray((len(data) + 1,), dtype="<u8", buffer=padded.data, strides=(1,))
     with np.errstate(over="ignore"):
-        states = [lengths.view(np.uint64) ^ seed for seed, _ in lanes]
+        high = lengths.view(np.uint64) ^ _SEED_HIGH
+        low = lengths.view(np.uint64) ^ _SEED_LOW
         longest = int(lengths.max(initial=0))
         at, left = offsets, lengths
         rows: npt.NDArray[np.intp] | None = None
@@ -86,13 +68,14 @@ def _hash(
             short = left < 8
             if short.any():
                 word = np.where(short, word & _TAIL_MASK[left & 7], word)
-            for i, (_, multiplier) in enumerate(lanes):
-                if rows is None:
-                    states[i] = _absorb(states[i], word, multiplier)
-                else:
-                    states[i][rows] = _absorb(states[i][rows], word, multiplier)
+            if rows is None:
+                high = _absorb(high, word, _MULTIPLY_HIGH)
+                low = _absorb(low, word, _MULTIPLY_LOW)
+            else:
+                high[rows] = _absorb(high[rows], word, _MULTIPLY_HIGH)
+                low[rows] = _absorb(low[rows], word, _MULTIPLY_LOW)
             at, left = at + 8, left - 8
-        return [mix(state) for state in states]
+        return mix(high), mix(low)
 
 
 def _absorb(state: UInt64Array, word: UInt64Array, multiplier: np.uint64) -> UInt64Array:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.pricing import Priced
-from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array
+from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array, pick
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.uses import Uses
 
@@ -59,17 +59,17 @@ def charge_batch(
     version of each rule came into force where that was late; uses before it are flagged."""
     uses, rows = taken.uses, taken.rows
     m = len(rows)
-    charged = taken.charged[rows]
-    lines = rows[charged]
+    charged = pick(taken.charged, rows)
+    lines = rows if charged.all() else rows[charged]
     numbers = priced.numbers
     book_rules = [] if book is None else book.rules
-    rule = taken.rule[lines]
+    rule = pick(taken.rule, lines)
 
     def by_rule(values: list[str]) -> pa.Array:
         return texts(values, rule)
 
-    amount = pa.array(numbers["amount"][lines])
-    resolved = numbers["resolved"][lines]
+    amount = pa.array(pick(numbers["amount"], lines))
+    resolved = pick(numbers["resolved"], lines)
     columns: dict[str, pa.Array] = {
         "link": pa.repeat("rule", len(lines)),
         "tariff": by_rule([r.version.tariff for r in book_rules]),
@@ -77,17 +77,17 @@ def charge_batch(
         "tariff_hash": by_rule([r.version.content_hash[:HASH_DIGITS] for r in book_rules]),
         "rule": by_rule([r.rule.name for r in book_rules]),
         "scope": by_rule([r.rule.scope for r in book_rules]),
-        "scope_key_high": signed(priced.key_high[lines]),
-        "scope_key_low": signed(priced.key_low[lines]),
-        "scope_start": pa.array(numbers["scope_start"][lines]),
-        "scope_end": pa.array(numbers["scope_end"][lines]),
-        "quantity_before": pa.array(numbers["quantity_before"][lines]),
-        "quantity": pa.array(uses.quantity[lines]),
+        "scope_key_high": signed(pick(priced.key_high, lines)),
+        "scope_key_low": signed(pick(priced.key_low, lines)),
+        "scope_start": pa.array(pick(numbers["scope_start"], lines)),
+        "scope_end": pa.array(pick(numbers["scope_end"], lines)),
+        "quantity_before": pa.array(pick(numbers["quantity_before"], lines)),
+        "quantity": pa.array(pick(uses.quantity, lines)),
     }
     for name in ("total_before", "remainder_before", "total_after", "remainder_after", "remainder_den"):
-        columns[name] = pa.array(numbers[name][lines])
+        columns[name] = pa.array(pick(numbers[name], lines))
     columns |= {
-        "charged_before": pa.array(numbers["charged_before"][lines]),
+        "charged_before": pa.array(pick(numbers["charged_before"], lines)),
         "amount_nanos": amount,
         "paid_nanos": amount,
         "pass": pa.nulls(len(lines), pa.string()),
@@ -95,32 +95,32 @@ def charge_batch(
         "split": by_rule([r.rule.split for r in book_rules]),
         "split_key_high": signed(splits.key_high[resolved]),
         "split_key_low": signed(splits.key_low[resolved]),
-        "base_before": pa.array(numbers["base_before"][lines]),
-        "shares": _shares(resolved, share_nanos(priced, len(uses))[lines], splits),
+        "base_before": pa.array(pick(numbers["base_before"], lines)),
+        "shares": _shares(resolved, pick(share_nanos(priced, len(uses)), lines), splits),
     }
     line_struct = pa.StructArray.from_arrays(list(columns.values()), names=list(columns))
     outcomes = [outcome for outcome, _ in taken.outcomes]
     reasons = [reason for _, reason in taken.outcomes]
-    currency = np.full(m, len(book_rules), dtype=np.int64)
-    currency[taken.rule[rows] >= 0] = taken.rule[rows][taken.rule[rows] >= 0]
-    booked_at, occurred_at = taken.booked_at[rows], uses.occurred_at_us[rows]
+    with_rule = pick(taken.rule, rows)
+    currency = np.where(with_rule >= 0, with_rule, len(book_rules))
+    booked_at, occurred_at = pick(taken.booked_at, rows), pick(uses.occurred_at_us, rows)
     flag = np.zeros(m, dtype=np.int64)
     flag[charged] = occurred_at[charged] < came_at[rule]
     top = {
         "usage_partition": pa.repeat(pa.scalar(partition, pa.int32()), m),
-        "usage_offset": pa.array(uses.offsets[rows]),
+        "usage_offset": pa.array(pick(uses.offsets, rows)),
         "n": pa.repeat(pa.scalar(0, pa.int32()), m),
-        "payer": uses.column("payer").take(pa.array(rows)),
-        "recorded_at": pa.array(uses.recorded_at_us[rows]),
+        "payer": uses.column("payer") if m == len(uses) else uses.column("payer").take(pa.array(rows)),
+        "recorded_at": pa.array(pick(uses.recorded_at_us, rows)),
         "booked_at": pa.array(booked_at),
         "late": pa.array(booked_at > occurred_at),
         "flags": texts(["", "late_version"], flag),
         "outcome": texts(outcomes, taken.outcome_code),
         "reason": texts(reasons, taken.outcome_code),
         "currency": texts([*(r.version.currency for r in book_rules), ""], currency),
-        "paid_nanos": pa.array(np.where(charged, numbers["amount"][rows], 0)),
+        "paid_nanos": pa.array(np.where(charged, pick(numbers["amount"], rows), 0)),
         "book_number": pa.repeat(pa.scalar(book_number, pa.int64()), m),
-        "content_hash": pa.array(uses.content_hash[rows]),
+        "content_hash": pa.array(pick(uses.content_hash, rows)),
         "lines": pa.ListArray.from_arrays(
             pa.array(np.concatenate(([0], np.cumsum(charged))).astype(np.int32)), line_struct
         ),
@@ -130,6 +130,8 @@ def charge_batch(
 
 def share_nanos(priced: Priced, n: int) -> Int64Array:
     """Nanos by party of each use: int64[n, k]; 0 where there is none."""
+    if len(priced.shares) == 1 and len(priced.shares[0][0]) == n:
+        return priced.shares[0][1]
     width = max((nanos.shape[1] for _, nanos in priced.shares), default=1)
     out = np.zeros((n, width), dtype=np.int64)
     for rows, nanos in priced.shares:
@@ -141,14 +143,19 @@ def _shares(resolved: Int64Array, nanos: Int64Array, splits: Splits) -> pa.Array
     """The shares column of m lines: nanos int64[m, k] of their resolved splits."""
     counts = splits.count[resolved]
     width = nanos.shape[1]
-    there = np.arange(width)[None, :] < counts[:, None]
-    accounts = splits.account[resolved, :width][there]
+    even = int(counts.min(initial=width)) == width
+    there = None if even else np.arange(width)[None, :] < counts[:, None]
+
+    def column(by_party: Int64Array) -> Int64Array:
+        flat: Int64Array = by_party.reshape(-1) if there is None else by_party[there]
+        return flat
+
     struct = pa.StructArray.from_arrays(
         [
-            account_column(splits.accounts, accounts),
-            pa.array(splits.num[resolved, :width][there]),
-            pa.array(splits.den[resolved, :width][there]),
-            pa.array(nanos[there]),
+            account_column(splits.accounts, column(splits.account[resolved, :width])),
+            pa.array(column(splits.num[resolved, :width])),
+            pa.array(column(splits.den[resolved, :width])),
+            pa.array(column(nanos)),
         ],
         names=["account", "fraction_num", "fraction_den", "nanos"],
     )

@@ -14,7 +14,7 @@ from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_st
 from nanotally.streams.domain.keys import Groups, group
 from nanotally.streams.domain.matching import CompiledBook, NumberedRule
 from nanotally.streams.domain.rating import Price, Rated, rate
-from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array
+from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array, pick
 from nanotally.streams.domain.scopes import ScopeRows, Scopes
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.tariff import canonical_json
@@ -42,6 +42,20 @@ class Priced:
         self.key_high: UInt64Array = np.zeros(n, dtype=np.uint64)
         self.key_low: UInt64Array = np.zeros(n, dtype=np.uint64)
         self.shares: list[tuple[Int64Array, Int64Array]] = []
+
+    def put(self, name: str, rows: Int64Array, values: Int64Array) -> None:
+        """Sets rows, which rise, of a column; all of them without a copy."""
+        if len(rows) == len(self.key_high):
+            self.numbers[name] = values
+        else:
+            self.numbers[name][rows] = values
+
+    def put_keys(self, rows: Int64Array, key: Hash) -> None:
+        """Sets the scope keys of rows."""
+        if len(rows) == len(self.key_high):
+            self.key_high, self.key_low = key
+        else:
+            self.key_high[rows], self.key_low[rows] = key
 
 
 @lru_cache(maxsize=4096)
@@ -77,16 +91,16 @@ def scope_of(
         end = calendar.ends(rule.scope, start)
     stem = _stem(rule_of)
     high, low = uses.payer_hash
-    key = combine((np.repeat(stem[0], n), np.repeat(stem[1], n)), (high[rows], low[rows]))
+    key = combine((np.repeat(stem[0], n), np.repeat(stem[1], n)), (pick(high, rows), pick(low, rows)))
     for field in rule.per:
         column = uses.text(field)
         hashed = hash_strings(column)
-        key = combine(key, (hashed[0][rows], hashed[1][rows]))
+        key = combine(key, (pick(hashed[0], rows), pick(hashed[1], rows)))
         if column.null_count:  # an absent value is not the empty one
             key = combine_int(key, column.is_null().to_numpy(zero_copy_only=False)[rows].astype(np.int64))
         else:
             key = combine_int(key, np.zeros(n, dtype=np.int64))
-    return combine_int(key, uses.offsets[rows] if rule.scope == "event" else start), start, end
+    return combine_int(key, pick(uses.offsets, rows) if rule.scope == "event" else start), start, end
 
 
 @dataclass
@@ -130,14 +144,21 @@ def price_run(
         _price_family([book.rules[number] for number in numbers], uses, mine, rule, booked_at, limits, scopes, out)
     for number in present:
         mine = rows if len(present) == 1 else rows[rule[rows] == number]
-        mine = mine[out.numbers["refusal"][mine] == 0]
-        out.numbers["resolved"][mine] = splits.resolve_uses(book.rules[number], uses, mine)
-    charged_rows: Int64Array = rows[out.numbers["refusal"][rows] == 0]
-    amounts = out.numbers["amount"][charged_rows]
-    divided = splits.divide(out.numbers["resolved"][charged_rows], amounts)
-    out.numbers["base_before"][charged_rows] = divided.base_before
+        mine = _not_refused(out, mine)
+        out.put("resolved", mine, splits.resolve_uses(book.rules[number], uses, mine))
+    charged_rows = _not_refused(out, rows)
+    amounts = pick(out.numbers["amount"], charged_rows)
+    divided = splits.divide(pick(out.numbers["resolved"], charged_rows), amounts)
+    out.put("base_before", charged_rows, divided.base_before)
     out.shares.append((charged_rows, divided.nanos))
     return charged_rows
+
+
+def _not_refused(out: Priced, rows: Int64Array) -> Int64Array:
+    """Those of the rows, which were rated, that are charged."""
+    kept = pick(out.numbers["refusal"], rows) == 0
+    charged: Int64Array = rows if kept.all() else rows[kept]
+    return charged
 
 
 def _price_family(
@@ -153,10 +174,11 @@ def _price_family(
     """Prices rows of rules that share their scopes: one rule, or the same one in several versions."""
     for rule_of in rules:
         part = mine if len(rules) == 1 else mine[rule[mine] == rule_of.number]
-        key, start, end = scope_of(rule_of, uses, part, booked_at[part])
-        out.numbers["scope_start"][part], out.numbers["scope_end"][part] = start, end
-        out.key_high[part], out.key_low[part] = key
-    key = out.key_high[mine], out.key_low[mine]
+        key, start, end = scope_of(rule_of, uses, part, pick(booked_at, part))
+        out.put("scope_start", part, start)
+        out.put("scope_end", part, end)
+        out.put_keys(part, key)
+    key = pick(out.key_high, mine), pick(out.key_low, mine)
     groups = group(*key)
     if len(rules) == 1:
         _rate_into(rules[0], uses, mine, groups, key, limits, scopes, out)
@@ -177,7 +199,7 @@ def _price_family(
         price = {rule_of.number: _price(rule_of) for rule_of in rules}
         before = scopes.get(part_key[0][groups.first], part_key[1][groups.first], 1)
         prices = [price[number] for number in rule[rows].tolist()]
-        rated = exact.rate(prices, groups, before, uses.quantity[rows], _asked(limits, rows))
+        rated = exact.rate(prices, groups, before, pick(uses.quantity, rows), _asked(limits, rows))
         _keep(rules[0], uses, rows, groups, part_key, rated, scopes, out)
 
 
@@ -191,7 +213,7 @@ def _rate_into(
     scopes: Scopes,
     out: Priced,
 ) -> None:
-    rated = rate(_price(rule_of), groups, key, uses.quantity[rows], _asked(limits, rows), scopes)
+    rated = rate(_price(rule_of), groups, key, pick(uses.quantity, rows), _asked(limits, rows), scopes)
     _keep(rule_of, uses, rows, groups, key, rated, scopes, out)
 
 
@@ -214,10 +236,12 @@ def _keep(
     out: Priced,
 ) -> None:
     for name in _RATED:
-        out.numbers[name][rows] = getattr(rated, name)
+        out.put(name, rows, getattr(rated, name))
     if rule_of.rule.scope != "event":
         charged = np.flatnonzero(rated.refusal == 0)
-        _put_scopes(scopes, groups, key, charged, rated, uses.quantity[rows], out.numbers["scope_end"][rows])
+        _put_scopes(
+            scopes, groups, key, charged, rated, pick(uses.quantity, rows), pick(out.numbers["scope_end"], rows)
+        )
 
 
 def _put_scopes(

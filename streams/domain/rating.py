@@ -133,9 +133,9 @@ def _rate_columns(price: Price, groups: Groups, before: ScopeRows, quantity: Int
         den,
         charged_before,
         charged - charged_before,
-        np.zeros_like(total),
     )
-    return Rated(*(_unsorted(column, groups) for column in columns))
+    refusal = np.zeros(len(quantity), dtype=np.int64)
+    return Rated(*(*(_unsorted(column, groups) for column in columns), refusal))
 
 
 def _unsorted(column: Int64Array, groups: Groups) -> Int64Array:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,16 @@ UInt64Array = npt.NDArray[np.uint64]
 Int32Array = npt.NDArray[np.int32]
 BoolArray = npt.NDArray[np.bool_]
 
+Column = TypeVar("Column", bound="np.ndarray[Any, Any]")
+
 LONG_AGO = -(2**63)  # a watermark before the first use
 NO_END = 2**63 - 1  # the end of what never ends
 FOLD_VERSION = 1  # of the state that a fold gives: a snapshot of another version is thrown away
+
+
+def pick(column: Column, rows: Int64Array) -> Column:
+    """The rows of a column, which rise and are distinct: so all of them are the column itself, without a copy."""
+    return column if len(rows) == len(column) else cast(Column, column[rows])
 
 
 @dataclass

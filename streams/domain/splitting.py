@@ -16,7 +16,8 @@ from math import lcm
 import numpy as np
 import pyarrow as pa
 
-from nanotally.streams.domain.keys import Groups, Interner, group_codes
+from nanotally.streams.domain.hashing import Hash, combine, hash_strings
+from nanotally.streams.domain.keys import Groups, Interner, KeyTable, group, group_codes
 from nanotally.streams.domain.matching import NumberedRule
 from nanotally.streams.domain.records import Int64Array, UInt64Array
 from nanotally.streams.domain.tariff import Split, canonical_json
@@ -71,18 +72,26 @@ def split_key(currency: str, parties: Parties) -> tuple[int, int]:
     return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
-def _distinct(columns: list[pa.Array]) -> tuple[Int64Array, list[tuple[str | None, ...]]]:
-    """Distinct rows of string columns, null a value of its own: code of each row int64[n], and the rows by code."""
-    encoded = [column.dictionary_encode(null_encoding="encode") for column in columns]
-    if len(columns) == 1:
-        codes: Int64Array = encoded[0].indices.to_numpy().astype(np.int64)
-        return codes, [(value,) for value in encoded[0].dictionary.to_pylist()]
-    combined = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in encoded:
-        combined = combined * len(column.dictionary) + column.indices.to_numpy()
-    groups = group_codes(combined)
-    first = pa.array(groups.first)
-    return groups.codes, list(zip(*(column.take(first).to_pylist() for column in columns), strict=True))
+class _Resolved:
+    """Resolved splits of one rule by the hash of what decides them."""
+
+    def __init__(self) -> None:
+        self._table = KeyTable()
+        self._numbers: list[int] = []
+        self._by_slot: Int64Array = np.zeros(0, dtype=np.int64)
+
+    def find(self, key: Hash) -> Int64Array:
+        """Number of the resolved split of each row, -1 where it is not known yet: int64[n]."""
+        slots = self._table.lookup(*key)
+        if not len(self._by_slot):
+            return np.full(len(slots), -1, dtype=np.int64)
+        return np.where(slots >= 0, self._by_slot[slots], -1)
+
+    def add(self, key: Hash, numbers: list[int]) -> None:
+        """Takes new keys, all distinct."""
+        self._table.insert(*key)
+        self._numbers += numbers
+        self._by_slot = np.array(self._numbers, dtype=np.int64)
 
 
 @dataclass
@@ -101,7 +110,7 @@ class Splits:
     def __init__(self, accounts: Interner) -> None:
         self.accounts = accounts
         self._numbers: dict[tuple[str, Parties], int] = {}
-        self._by_rule: dict[NumberedRule, dict[tuple[str | None, ...], int]] = {}
+        self._by_rule: dict[NumberedRule, _Resolved] = {}
         self._by_key: dict[tuple[int, int], int] = {}
         self.parties: list[Parties] = []
         self.key_high: UInt64Array = np.zeros(0, dtype=np.uint64)
@@ -155,18 +164,23 @@ class Splits:
         currency, fields = numbered.version.currency, fields_of(split)
         if not fields:
             return np.full(len(rows), self.number(currency, resolve(split, {})), dtype=np.int64)
-        memo = self._by_rule.setdefault(numbered, {})
         every = len(rows) == len(uses)
         columns = [uses.text(f) if every else uses.text(f).take(pa.array(rows)) for f in fields]
-        codes, distinct = _distinct(columns)
-        numbers = np.empty(len(distinct), dtype=np.int64)
-        for place, values in enumerate(distinct):
-            number = memo.get(values)
-            if number is None:
-                number = self.number(currency, resolve(split, dict(zip(fields, values, strict=True))))
-                memo[values] = number
-            numbers[place] = number
-        return numbers[codes]
+        # An absent value and an empty one resolve alike, so that their hash may be the same.
+        key = hash_strings(columns[0])
+        for column in columns[1:]:
+            key = combine(key, hash_strings(column))
+        known = self._by_rule.setdefault(numbered, _Resolved())
+        numbers = known.find(key)
+        missing = np.flatnonzero(numbers < 0)
+        if len(missing):
+            groups = group(key[0][missing], key[1][missing])
+            first = missing[groups.first]
+            texts = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
+            new = [self.number(currency, resolve(split, dict(zip(fields, values, strict=True)))) for values in texts]
+            known.add((key[0][first], key[1][first]), new)
+            numbers[missing] = np.array(new, dtype=np.int64)[groups.codes]
+        return numbers
 
     def divide(self, resolved: Int64Array, paid: Int64Array) -> Divided:
         """Divides n amounts (nanos, below 2^62) in row order, and moves the bases."""

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from xxhash import xxh3_64_intdigest
 
-from nanotally.streams.domain.hashing import Hash, combine, hash_bytes_64, hash_strings, mix
+from nanotally.streams.domain.hashing import Hash, combine, hash_strings, mix
 from nanotally.streams.domain.keys import Groups, group_codes
 from nanotally.streams.domain.records import Int64Array, UInt64Array
 from nanotally.streams.domain.tariff import EVENT_FIELDS
@@ -86,15 +87,22 @@ class Uses:
 
     @cached_property
     def content_hash(self) -> Int64Array:
-        """64-bit hash of all fields, int64[n]: of the datum's bytes before the attributes (their encoding is
-        canonical), and of the attributes in whatever order."""
-        lengths = np.fromiter(map(len, self.bodies), dtype=np.int64, count=len(self))
-        ends = np.cumsum(lengths)
-        tail, attributes = self._attribute_bytes()
-        data = np.frombuffer(b"".join(self.bodies), dtype=np.uint8)
-        head = hash_bytes_64(data, ends - lengths, lengths - tail)
-        with np.errstate(over="ignore"):
-            return mix(head + attributes).view(np.int64)
+        """64-bit hash of all fields, int64[n], the same for attributes in any order.
+
+        XXH3 of the datum, whose encoding is canonical but for the order of attributes; where there are several of
+        them, of what stands before them, and the sum of their hashes."""
+        hashes = np.fromiter(map(xxh3_64_intdigest, self.bodies), dtype=np.uint64, count=len(self))
+        several = np.flatnonzero(np.diff(np.asarray(self.column("attributes").offsets)) > 1)
+        if len(several):
+            tail, attributes = self._attribute_bytes()
+            bodies = self.bodies
+            heads = (
+                bodies[i][: len(bodies[i]) - t] for i, t in zip(several.tolist(), tail[several].tolist(), strict=True)
+            )
+            head = np.fromiter(map(xxh3_64_intdigest, heads), dtype=np.uint64, count=len(several))
+            with np.errstate(over="ignore"):
+                hashes[several] = mix(head + attributes[several])
+        return hashes.view(np.int64)
 
     def _attribute_bytes(self) -> tuple[Int64Array, UInt64Array]:
         """Bytes that the attributes take at the end of each datum, and a hash of them that order does not change."""
@@ -119,8 +127,8 @@ class Uses:
     @cached_property
     def pairs(self) -> tuple[Groups, list[tuple[str, str]]]:
         """The uses by product and meter, and what each group stands for."""
-        products, meters = self.column("product").dictionary_encode(), self.column("meter").dictionary_encode()
-        groups = group_codes(products.indices.to_numpy().astype(np.int64) << 32 | meters.indices.to_numpy())
+        products, meters = self.column("product"), self.column("meter")
+        groups = group_codes(_codes(products) << 32 | _codes(meters))
         first = pa.array(groups.first)
         return groups, list(zip(products.take(first).to_pylist(), meters.take(first).to_pylist(), strict=True))
 
@@ -145,6 +153,14 @@ class Uses:
     def text(self, field: str) -> pa.Array:
         """A field or attribute that a rule names, as strings; null where it is absent."""
         return self.column(field) if field in EVENT_FIELDS else self.attribute(field)
+
+
+def _codes(column: pa.Array) -> Int64Array:
+    """A number for each distinct text: int64[n]. Most chunks are of one product or meter: a look says so."""
+    if len(column) and pc.all(pc.equal(column, column[0])).as_py():
+        return np.zeros(len(column), dtype=np.int64)
+    codes: Int64Array = column.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
 
 
 def _varint_bytes(values: Int64Array) -> Int64Array:
