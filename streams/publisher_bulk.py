@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from nanotally.schemas import catalog, codec
+from nanotally.streams.aiokafka_tuning import tune_aiokafka
 from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.errors import NotFound, Transient
 from nanotally.streams.publisher_ledger import kafka_errors
@@ -124,6 +125,7 @@ class BulkSender:
             self._changed.notify_all()
 
     async def _send_all(self) -> None:
+        tune_aiokafka()
         producer = AIOKafkaProducer(
             bootstrap_servers=self._bootstrap,
             enable_idempotence=True,

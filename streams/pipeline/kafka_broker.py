@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka import codec as aiokafka_codec
 from aiokafka.errors import (
     InvalidProducerEpoch,
     KafkaError,
@@ -22,10 +20,9 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
-from aiokafka.producer import sender as aiokafka_sender
-from aiokafka.record._crecords import default_records
 
 from nanotally.streams.admin import admin_client
+from nanotally.streams.aiokafka_tuning import tune_aiokafka
 from nanotally.streams.domain.records import Emission
 from nanotally.streams.errors import BrokenInvariant, Transient
 from nanotally.streams.pipeline.broker import LogBatch, Taken, TopicFacts
@@ -46,14 +43,6 @@ FOR_GOOD = (  # errors that trying again does not mend
     TransactionalIdAuthorizationFailed,
 )
 CLOSE_TIMEOUT_S = 5.0
-LZ4_LEVEL = 1
-
-
-def tune_aiokafka() -> None:
-    """Changes two constants that aiokafka offers no setting for: lz4 at level 9 costs a third of all CPU and saves
-    little; and 20 ms between two transactions are most of a small chunk's time."""
-    default_records.lz4_encode = functools.partial(aiokafka_codec.lz4_encode, level=LZ4_LEVEL)
-    aiokafka_sender.BACKOFF_OVERRIDE = 0.003
 
 
 class KafkaBroker:

@@ -17,16 +17,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 
 from infra.services import ports
 from nanotally.schemas import codec
 from nanotally.sinks.migrate import migrate
 from nanotally.streams import admin
+from nanotally.streams.aiokafka_tuning import tune_aiokafka
 from nanotally.streams.environment import Environment
 from nanotally.streams.tariffs.books import book_record
 from nanotally.streams.tariffs.publishing import activate
-from tests.bench.usage import by_partition, flat_book
+from tests.bench.usage import by_partition, flat_book, usage
 from tests.support.services import running_services
 
 NANOTALLY = Path(sys.executable).parent / "nanotally"
@@ -73,21 +75,27 @@ def prepare(base: Environment, name: str) -> Environment:
     return environment
 
 
-def fill(environment: Environment, n: int, seed: int = 1) -> None:
-    """Puts n events into `usage`, in their payers' partitions, as large batches."""
+def drawn(n: int, seed: int = 1) -> list[pa.RecordBatch]:
+    """n events of now, as columns."""
+    return [
+        usage(min(BLOCK, n - at), seed=seed + at, ids=at, start_us=now_us() - 10**7, step_us=10)
+        for at in range(0, n, BLOCK)
+    ]
+
+
+def fill(environment: Environment, batches: list[pa.RecordBatch]) -> None:
+    """Encodes events and puts them into `usage`, in their payers' partitions, as large batches."""
 
     async def send() -> None:
+        tune_aiokafka()
         producer = AIOKafkaProducer(
             bootstrap_servers=environment.kafka, compression_type="lz4", max_batch_size=1 << 20, linger_ms=0
         )
         await producer.start()
         try:
-            for block in range(0, n, BLOCK):
+            for batch in batches:
                 waiting = []
-                count = min(BLOCK, n - block)
-                for partition, keys, values in by_partition(
-                    count, PARTITIONS, seed=seed + block, ids=block, start_us=now_us() - 10**7, step_us=10
-                ):
+                for partition, keys, values in by_partition(batch, PARTITIONS):
                     waiting += await _send_all(producer, environment.topic("usage"), partition, keys, values)
                 await asyncio.gather(*waiting)
         finally:

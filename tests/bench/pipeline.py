@@ -12,7 +12,7 @@ from clickhouse_driver import Client
 
 from nanotally.streams import Publisher
 from nanotally.streams.environment import STAGES, Environment
-from tests.bench.installation import fill, page, prepare, workers
+from tests.bench.installation import drawn, fill, page, prepare, workers
 from tests.bench.report import Figure
 
 STAGE_EVENTS = 800_000
@@ -27,7 +27,7 @@ def stage_rate(environment: Environment) -> Figure:
 
     From the first commit that is seen to the last, so that start-up does not count."""
     environment = prepare(environment, "stage")
-    fill(environment, STAGE_EVENTS)
+    fill(environment, drawn(STAGE_EVENTS))
     with workers(environment, "payers"):
         first_at, first = 0.0, 0
         while True:
@@ -48,10 +48,11 @@ def pipeline(environment: Environment) -> Figure:
     From the first event sent to the last charge queryable."""
     environment = prepare(environment, "pipeline")
     with workers(environment, *STAGES):
-        fill(environment, 20_000, seed=99)  # warms all processes
+        fill(environment, drawn(20_000, seed=99))  # warms all processes
         _wait_for_rows(environment, 20_000)
+        events = drawn(PIPELINE_EVENTS, seed=7)
         started = time.perf_counter()
-        sender = threading.Thread(target=fill, args=(environment, PIPELINE_EVENTS, 7))
+        sender = threading.Thread(target=fill, args=(environment, events))
         sender.start()
         _wait_for_rows(environment, 20_000 + PIPELINE_EVENTS)
         seconds = time.perf_counter() - started

@@ -68,9 +68,8 @@ def datums(n: int, **how: int) -> list[bytes]:
     return codec.encode("UsageEvent", usage(n, **how))
 
 
-def by_partition(n: int, partitions: int, **how: int) -> Iterator[tuple[int, list[bytes], list[bytes]]]:
-    """n usage events as (partition, keys, values), each in its payer's partition."""
-    batch = usage(n, **how)
+def by_partition(batch: pa.RecordBatch, partitions: int) -> Iterator[tuple[int, list[bytes], list[bytes]]]:
+    """Usage events encoded, as (partition, keys, values), each in its payer's partition."""
     values = codec.encode("UsageEvent", batch)
     keys = batch.column("payer").cast(pa.binary()).to_pylist()
     place = {key: partition_of(key, partitions) for key in set(keys)}

@@ -23,7 +23,7 @@ from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import Environment
 from nanotally.streams.tariffs.publishing import closing, read_books, send_control
-from tests.bench.installation import fill
+from tests.bench.installation import drawn, fill
 from tests.support.topics import read_committed
 from tests.support.worker_process import WorkerProcess, until
 
@@ -85,7 +85,7 @@ def test_kills_and_rebalances_leave_the_charges_of_an_undisturbed_run(installed:
     crew.start("sink", "sink")
     for burst in range(BURSTS):
         before = rated()
-        sending = threading.Thread(target=fill, args=(installed, BURST, burst))
+        sending = threading.Thread(target=fill, args=(installed, drawn(BURST, seed=burst * BURST)))
         sending.start()
         until("the burst is being rated", lambda before=before: rated() > before)  # type: ignore[misc]
         if burst == 0:  # in mid-run, and its successor takes over from the ledger
