@@ -36,7 +36,7 @@ T = TypeVar("T")
 Elsewhere = Callable[..., Awaitable[Any]]  # runs a blocking call (function, its arguments) and gives its result
 
 ROWS_MAX = 50_000  # records written at once; more cost memory and gain nothing
-ROWS_FULL = 10_000  # from so many on there is no rest: the input is behind
+ROWS_FULL = 50_000  # from so many on there is no rest: the input is behind
 REST_TIMES = 8  # rest for so many times what writing took,
 REST_MIN_S, REST_MAX_S = 0.1, 0.75  # within these bounds: the worst a use waits here
 WARN_AFTER_S = 1.0  # of waiting for ClickHouse

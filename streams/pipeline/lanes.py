@@ -16,7 +16,7 @@ from nanotally.streams.pipeline.transport import raw_chunk
 
 log = logging.getLogger(__name__)
 
-CHUNK_RECORDS = 20_000
+CHUNK_RECORDS = 40_000
 CHUNK_BYTES = 32 << 20
 HOLD = 3  # chunks in the queue; the fetcher leaves the partition out until half of them are taken
 

@@ -16,7 +16,7 @@ from tests.bench.installation import drawn, fill, page, prepare, workers
 from tests.bench.report import Figure
 
 STAGE_EVENTS = 800_000
-PIPELINE_EVENTS = 400_000
+PIPELINE_EVENTS = 1_000_000
 LATENCY_S = 20
 LATENCY_PER_S = 1_000
 POLL_S = 0.02

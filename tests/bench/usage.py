@@ -50,7 +50,7 @@ def usage(
         "product": pa.repeat("news", n),
         "payer": pa.array([f"payer-{i:07d}" for i in payer.tolist()]),
         "creator": pa.array([f"creator-{i:05d}" for i in (rng.zipf(1.2, n) % CREATORS).tolist()]),
-        "item": pa.array([f"item-{i:07d}" for i in rng.integers(0, ITEMS, n).tolist()]),
+        "item": pa.array([f"item-{i:07d}" for i in (rng.zipf(1.1, n) % ITEMS).tolist()]),
         "meter": pa.repeat("page.view", n),
         "quantity": pa.array(rng.integers(1, 100, n)),
         "scale": pa.repeat(pa.scalar(0, pa.int32()), n),
