@@ -94,7 +94,8 @@ def _gather(client: Client, payer: str, threshold: str) -> Facts:
     name = "concat(toString(usage_partition), '-', toString(usage_offset))"
     crossing = ask(
         f"SELECT {name} FROM charges WHERE outcome = 'charged' AND lines.quantity_before[1] < 10000000 "
-        "AND lines.quantity_before[1] + quantity > 10000000 ORDER BY booked_at LIMIT 1"
+        "AND lines.quantity_before[1] + quantity > 10000000 AND payer = %(payer)s ORDER BY booked_at LIMIT 1",
+        payer=payer,
     )
     dearest = ask(f"SELECT {name} FROM charges WHERE outcome = 'charged' ORDER BY paid_nanos DESC, booked_at LIMIT 1")
     return Facts(

@@ -61,7 +61,7 @@ def show_money(facts: Facts, out: Print) -> None:
         f"        paid out   {money(facts.paid_out):>16} to {facts.paid_out_to} accounts   carried forward "
         f"{money(facts.carried)} (below {facts.threshold})"
     )
-    out("TOP CREATORS              uses            gross            earns        per use")
+    out("TOP CREATORS              uses            gross            earns  ≈ per use")
     for creator, uses, gross, earned in facts.top_creators:
         per_use = (earned / uses).quantize(Decimal("1e-9"))
         out(f"        {creator:<16} {uses:>7,} {money(gross):>16} {money(earned):>16} {per_use:>14}")
