@@ -1,0 +1,1 @@
+"""Facts from other billing systems, priced here."""
