@@ -21,7 +21,6 @@ import pyarrow as pa
 from aiokafka import AIOKafkaProducer
 
 from infra.services import ports
-from nanotally.schemas import codec
 from nanotally.sinks.migrate import migrate
 from nanotally.streams import admin
 from nanotally.streams.aiokafka_tuning import tune_aiokafka
@@ -162,12 +161,3 @@ def page(environment: Environment, stage: str, name: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def counts(ledger: list[bytes]) -> dict[str, int]:
-    """Counts of the last chunk record among ledger records."""
-    for value in reversed(ledger):
-        name, record = codec.decode_one(value)
-        if name == "Chunk":
-            return dict(record["counts"])
-    return {}
