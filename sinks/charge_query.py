@@ -15,13 +15,14 @@ _OWN = (
     *("reason", "currency", "paid_nanos", "book_number"),
 )
 _LINE = (
-    *("link", "tariff", "version", "tariff_hash", "rule", "scope", "scope_start", "scope_end", "quantity_before"),
+    *("link", "tariff", "version", "tariff_hash", "rule", "variant", "scope", "scope_start", "scope_end"),
+    *("uses_before", "quantity_before", "over_before", "over_after"),
     *("quantity", "total_before", "remainder_before", "total_after", "remainder_after", "remainder_den"),
-    *("charged_before", "amount_nanos", "paid_nanos", "pass", "pass_end", "split", "base_before"),
+    *("charged_before", "amount_nanos", "paid_nanos", "minimum_nanos", "pass", "catalog", "split", "base_before"),
 )
 _SHARE = ("line", "account", "fraction_num", "fraction_den", "nanos")
 _TIMES = {"occurred_at", "recorded_at", "booked_at"}
-_LINE_TIMES = {"scope_start", "scope_end", "pass_end"}
+_LINE_TIMES = {"scope_start", "scope_end"}
 
 _NAMES = list(dict.fromkeys((*_EVENT_TEXTS, *_EVENT_REST, *_OWN)))
 _SELECT = ", ".join(

@@ -85,8 +85,6 @@ def _lines(lines: pa.ListArray) -> dict[str, pa.Array]:
 def _line_column(name: str, column: pa.Array) -> pa.Array:
     if name in ("scope_start", "scope_end"):
         return clipped_time(column)
-    if name == "pass_end":
-        return clipped_time(column) if column.null_count < len(column) else time(column)
     return present(column) if name == "pass" else column
 
 

@@ -69,6 +69,7 @@ def charge_batch(
         return texts(values, rule)
 
     amount = pa.array(pick(numbers["amount"], lines))
+    none = pa.array(np.zeros(len(lines), dtype=np.int64))
     resolved = pick(numbers["resolved"], lines)
     columns: dict[str, pa.Array] = {
         "link": pa.repeat("rule", len(lines)),
@@ -76,22 +77,27 @@ def charge_batch(
         "version": pa.array([r.version.version for r in book_rules], pa.int32()).take(pa.array(rule)),
         "tariff_hash": by_rule([r.version.content_hash[:HASH_DIGITS] for r in book_rules]),
         "rule": by_rule([r.rule.name for r in book_rules]),
+        "variant": by_rule([r.rule.variant for r in book_rules]),
         "scope": by_rule([r.rule.scope for r in book_rules]),
         "scope_key_high": signed(pick(priced.key_high, lines)),
         "scope_key_low": signed(pick(priced.key_low, lines)),
         "scope_start": pa.array(pick(numbers["scope_start"], lines)),
         "scope_end": pa.array(pick(numbers["scope_end"], lines)),
+        "uses_before": none,
         "quantity_before": pa.array(pick(numbers["quantity_before"], lines)),
         "quantity": pa.array(pick(uses.quantity, lines)),
+        "over_before": none,
+        "over_after": none,
     }
     for name in ("total_before", "remainder_before", "total_after", "remainder_after", "remainder_den"):
         columns[name] = pa.array(pick(numbers[name], lines))
     columns |= {
         "charged_before": pa.array(pick(numbers["charged_before"], lines)),
+        "minimum_nanos": none,
         "amount_nanos": amount,
         "paid_nanos": amount,
         "pass": pa.nulls(len(lines), pa.string()),
-        "pass_end": pa.nulls(len(lines), pa.int64()),
+        "catalog": pa.repeat("", len(lines)),
         "split": by_rule([r.rule.split for r in book_rules]),
         "split_key_high": signed(splits.key_high[resolved]),
         "split_key_low": signed(splits.key_low[resolved]),

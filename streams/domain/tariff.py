@@ -8,18 +8,27 @@ published; `from_document()` reads it back.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
-from math import lcm
 from typing import Any
+
+from nanotally.streams.domain.canonical import canonical_json as canonical_json
+from nanotally.streams.domain.catalogs import CatalogVersion
+from nanotally.streams.domain.rules import Condition as Condition
+from nanotally.streams.domain.rules import Party as Party
+from nanotally.streams.domain.rules import Pass as Pass
+from nanotally.streams.domain.rules import Rule as Rule
+from nanotally.streams.domain.rules import Split as Split
+from nanotally.streams.domain.rules import party_document, party_from, pass_document, rule_document, rule_from
+from nanotally.streams.domain.terms import Tier as Tier
 
 NANOS_PER_UNIT = 10**9
 DENOMINATOR_MAX = 2**62
 SEMANTICS_VERSION = 1
 
-SCOPES = ("event", "hour", "day", "month", "life")
+SCOPES = ("event", "session", "hour", "day", "month", "year", "life", "anchored")
+# Scopes that begin with their first use instead of at an instant of the calendar.
+OPENED_SCOPES = ("session", "anchored")
 # Fields of a usage event that a rule may ask for or count by; anything else is an attribute.
 EVENT_FIELDS = ("product", "item", "meter", "creator", "payer", "session")
 
@@ -35,64 +44,6 @@ class Meter:
 
 
 @dataclass(frozen=True)
-class Party:
-    """One party of a split. `account` is 'platform', 'creator' or 'party:TEXT' with {item.label} or {attribute}
-    in it; `fraction` None is the rest."""
-
-    account: str
-    fraction: Fraction | None
-
-
-@dataclass(frozen=True)
-class Split:
-    """Parties of each charge, exactly one of them the rest."""
-
-    name: str
-    parties: tuple[Party, ...]
-
-
-@dataclass(frozen=True)
-class Tier:
-    """One piece of F: up to `up_to` (inclusive, unscaled quantity; None: open) each unscaled unit costs
-    `price` exact nanos."""
-
-    up_to: int | None
-    price: Fraction
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One `when` entry. kind: equals (one of `values`), pattern (glob with * and ?), present, absent."""
-
-    field: str
-    kind: str
-    values: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Which uses, at what price, cumulated over which scope, divided how. First match from the top wins.
-
-    `per` names the event fields or attributes that open a scope of their own besides the payer.
-    `cap_nanos` limits what a scope is charged."""
-
-    name: str
-    meter: str
-    when: tuple[Condition, ...]
-    tiers: tuple[Tier, ...]
-    per: tuple[str, ...]
-    scope: str
-    split: str
-    cap_nanos: int | None = None
-    text: str = ""  # the price as its owner wrote it, for people: '0.005 per page'
-
-    @cached_property
-    def denominator(self) -> int:
-        """Least common denominator of the rule's prices, nanos per unscaled unit; at most DENOMINATOR_MAX."""
-        return lcm(*(t.price.denominator for t in self.tiers))
-
-
-@dataclass(frozen=True)
 class TariffVersion:
     """One immutable version of a tariff. `products` empty: all products that no other tariff claims."""
 
@@ -105,6 +56,7 @@ class TariffVersion:
     meters: tuple[Meter, ...]
     splits: tuple[Split, ...]
     rules: tuple[Rule, ...]
+    passes: tuple[Pass, ...] = ()
 
     @cached_property
     def meter_by_name(self) -> dict[str, Meter]:
@@ -127,28 +79,12 @@ class TariffVersion:
             "splits": [
                 {
                     "name": s.name,
-                    "parties": [
-                        {"account": p.account, "fraction": None if p.fraction is None else str(p.fraction)}
-                        for p in s.parties
-                    ],
+                    "parties": [party_document(p) for p in s.parties],
                 }
                 for s in self.splits
             ],
-            "rules": [
-                {
-                    "name": r.name,
-                    "meter": r.meter,
-                    "when": [{"field": c.field, "kind": c.kind, "values": list(c.values)} for c in r.when],
-                    "tiers": [{"up_to": t.up_to, "price": str(t.price)} for t in r.tiers],
-                    "per": list(r.per),
-                    "scope": r.scope,
-                    "split": r.split,
-                    "cap_nanos": r.cap_nanos,
-                    "text": r.text,
-                }
-                for r in self.rules
-            ],
-        }
+            "rules": [rule_document(r) for r in self.rules],
+        } | ({"passes": [pass_document(p) for p in self.passes]} if self.passes else {})
 
     @cached_property
     def canonical(self) -> str:
@@ -211,14 +147,17 @@ class RuleBook:
     number: int
     settings: Settings
     tariffs: tuple[TariffVersion, ...]
+    catalogs: tuple[CatalogVersion, ...] = ()
 
     @cached_property
     def book_hash(self) -> str:
         """SHA-256 over settings and the versions' hashes, hex; does not depend on `number`."""
-        content = {
+        content: dict[str, Any] = {
             "settings": self.settings.document(),
             "tariffs": [[t.tariff, t.version, t.content_hash] for t in self.tariffs],
         }
+        if self.catalogs:
+            content["catalogs"] = [[c.catalog, c.version, c.content_hash] for c in self.catalogs]
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     def tariff_of(self, product: str) -> str | None:
@@ -237,11 +176,6 @@ class RuleBook:
         return tuple(sorted(mine, key=lambda t: (t.effective_from_us, t.version)))
 
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no white space; the same value always gives the same text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
 def from_document(doc: dict[str, Any]) -> TariffVersion:
     """A version from its canonical document. Raises KeyError or ValueError where it is none."""
     return TariffVersion(
@@ -255,25 +189,10 @@ def from_document(doc: dict[str, Any]) -> TariffVersion:
         splits=tuple(
             Split(
                 s["name"],
-                tuple(
-                    Party(p["account"], None if p["fraction"] is None else Fraction(p["fraction"]))
-                    for p in s["parties"]
-                ),
+                tuple(party_from(p) for p in s["parties"]),
             )
             for s in doc["splits"]
         ),
-        rules=tuple(
-            Rule(
-                name=r["name"],
-                meter=r["meter"],
-                when=tuple(Condition(c["field"], c["kind"], tuple(c["values"])) for c in r["when"]),
-                tiers=tuple(Tier(t["up_to"], Fraction(t["price"])) for t in r["tiers"]),
-                per=tuple(r["per"]),
-                scope=r["scope"],
-                split=r["split"],
-                cap_nanos=r["cap_nanos"],
-                text=r["text"],
-            )
-            for r in doc["rules"]
-        ),
+        rules=tuple(rule_from(r) for r in doc["rules"]),
+        passes=tuple(Pass(p["name"], tuple(p["covers"]), rule_from(p["price"])) for p in doc.get("passes", ())),
     )

@@ -236,7 +236,7 @@ def test_bytes_of_a_reject_come_back_as_they_were(subject: Subject) -> None:
 def test_lists_keep_their_order_and_their_holes(subject: Subject) -> None:
     two = [
         line(5, [share("platform", 1), share("creator:ana", 4)]),
-        line(7, [share("pool:day", 7)], **{"pass": "day", "pass_end": NOON_US}),
+        line(7, [share("pool:day", 7)], **{"pass": "day"}),
     ]
     batch = rows("charges", "Charge", charge(0, two), charge(1, outcome="refused", reason="max_price"))["charges"]
     subject.warehouse().write("charges", batch, "charges", 0)

@@ -143,7 +143,7 @@ def compare_line(scenario: Scenario, where: str, line: Line, told: Mapping[str, 
     names = ["tariff", "version", "tariff_hash", "rule", "scope", "quantity_before", "quantity", "charged_before"]
     names += ["amount_nanos", "paid_nanos", "split", "base_before"]
     expected = {name: getattr(line, name) for name in names}
-    expected |= {"link": "rule", "pass": None, "pass_end": None}
+    expected |= {"link": "rule", "pass": None, "variant": "", "catalog": ""}
     expected |= {"scope_start": line.scope_start_us, "scope_end": line.scope_end_us}
     same(scenario, f"{where}, line", expected, told)
     den = told["remainder_den"]

@@ -131,7 +131,7 @@ class TestReading:
             ("Reject", added(type=["null", "bytes"], default=None)),
             ("Charge", lambda charge: dropped("session")(field(charge, "event")["type"][1])),
             ("Charge", lambda charge: added(default="x")(field(charge, "event")["type"][1])),
-            ("Charge", lambda charge: dropped("pass_end")(field(charge, "lines")["type"]["items"])),
+            ("Charge", lambda charge: dropped("catalog")(field(charge, "lines")["type"]["items"])),
             (
                 "Charge",
                 lambda charge: added(default="x")(

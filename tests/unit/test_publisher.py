@@ -254,6 +254,12 @@ def charged(paid: int, before: int, shares: list[tuple[str, int]]) -> Found:
         "quantity": 1,
         "charged_before": 0,
         "pass": None,
+        "variant": "",
+        "uses_before": 0,
+        "over_before": 0,
+        "over_after": 0,
+        "minimum_nanos": 0,
+        "catalog": "",
         "shares": [{"account": account, "nanos": nanos} for account, nanos in shares],
     }
     return Found(

@@ -85,7 +85,7 @@ def random_charge(n: int, dice: random.Random) -> Row:
                 shares,
                 quantity=dice.randrange(10**15),
                 scope_end=dice.choice([NO_END, NOON_US]),
-                **{"pass": "day" if under_pass else None, "pass_end": NOON_US + n if under_pass else None},
+                **{"pass": "day" if under_pass else None},
             )
         )
     use = event(
@@ -102,13 +102,13 @@ def random_charge(n: int, dice: random.Random) -> Row:
 def test_a_charge_becomes_one_row_with_its_lines_and_shares_side_by_side() -> None:
     two = [
         line(5, [share("platform", 1, 1, 10), share("creator:ana", 4, 9, 10)]),
-        line(7, [share("pool:day", 7)], **{"pass": "day", "pass_end": NOON_US + DAY_US}),
+        line(7, [share("pool:day", 7)], **{"pass": "day"}),
     ]
     (row,) = rows_of("charges", ("Charge", charge(9, two)), first=41)["charges"]
     assert row["event_id"] == "e-9"
     assert row["paid_nanos"] == 12
     assert row["lines.paid_nanos"] == [5, 7]
-    assert row["lines.pass_end"] == [None, NOON_US + DAY_US]
+    assert row["lines.pass"] == ["", "day"]
     assert row["shares.line"] == [0, 0, 1]
     assert row["shares.account"] == ["platform", "creator:ana", "pool:day"]
     assert row["shares.nanos"] == [1, 4, 7]
