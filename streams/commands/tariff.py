@@ -1,28 +1,29 @@
-"""`nanotally tariff`: check what is written, publish it, show what is in force."""
+"""`nanotally tariff`: check what is written and publish it; the other commands of the group are in tariff_*.py."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nanotally.streams.commands.output import AsJson, say_json, table
-from nanotally.streams.domain.tariff import Settings, TariffVersion
+from nanotally.streams.commands.output import AsJson, say_json
+from nanotally.streams.commands.tariff_show import show, version_document, version_line, withdraw
+from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.environment import Environment
-from nanotally.streams.errors import ExitCode, NotFound
+from nanotally.streams.errors import ExitCode
 from nanotally.streams.tariffs import figures, values
-from nanotally.streams.tariffs.books import BookErrors, PublishedBook, next_book
-from nanotally.streams.tariffs.findings import Finding, TariffErrors, Unreadable, choose
-from nanotally.streams.tariffs.publishing import Publication, activation, publish_book, read_published, send_control
+from nanotally.streams.tariffs.books import BookErrors, next_book
+from nanotally.streams.tariffs.findings import Finding, TariffErrors, Unreadable
+from nanotally.streams.tariffs.publishing import Publication, activation, publish_book, send_control
 from nanotally.streams.tariffs.reader import ReadTariff, examine_tariff
 from nanotally.streams.tariffs.settings import read_settings
-from nanotally.streams.tariffs.words import head_words, rule_words, version_words
+from nanotally.streams.tariffs.words import version_words
 
 tariff_app = typer.Typer(
-    name="tariff", help="Check tariff files, publish them, show what is in force.", no_args_is_help=True
+    name="tariff", help="Check tariff files, publish and take back; show and compare.", no_args_is_help=True
 )
 
 Files = Annotated[list[Path], typer.Argument(help="Tariff files.", metavar="FILE")]
@@ -112,7 +113,7 @@ def publish(
         document = {
             "book": book.number,
             "book_hash": book.book_hash,
-            "tariffs": [_line(t) for t in book.tariffs],
+            "tariffs": [version_line(t) for t in book.tariffs],
             "partitions": sorted(partitions),
         }
         say_json(document)
@@ -123,29 +124,8 @@ def publish(
     typer.echo(f"activated in {len(partitions)} partitions of usage")
 
 
-@tariff_app.command("show")
-def show(
-    tariff: Annotated[str | None, typer.Argument(help="Name of a tariff; all in short without it.")] = None,
-    version: Annotated[int | None, typer.Option(help="One version of it.")] = None,
-    book: Annotated[int | None, typer.Option(help="An earlier rule book, by its number.")] = None,
-    source: Annotated[bool, typer.Option("--source", help="The file as it was written.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the newest rule book, or what a tariff in it means.
-
-    Example: nanotally tariff show media-and-ai
-    """
-    environment = Environment.load()
-    published = _book(read_published(environment.kafka, environment.prefix), book)
-    chosen = _versions(published, tariff, version)
-    if as_json:
-        say_json(_book_document(published, chosen))
-    elif source:
-        typer.echo("---\n".join(published.sources[t.tariff, t.version] for t in chosen))
-    elif tariff is None:
-        _say_book(published, time.time_ns() // 1000)
-    else:
-        typer.echo("\n\n".join(version_words(t) for t in chosen))
+tariff_app.command("show")(show)
+tariff_app.command("withdraw")(withdraw)
 
 
 def _read_all(files: Sequence[Path], settings: Path | None) -> tuple[list[ReadTariff], Settings | None]:
@@ -167,78 +147,9 @@ def _read_all(files: Sequence[Path], settings: Path | None) -> tuple[list[ReadTa
     return read, chosen
 
 
-def _book(books: Sequence[PublishedBook], number: int | None) -> PublishedBook:
-    if not books:
-        raise NotFound("no rule book was published yet; `nanotally tariff publish FILE` publishes one")
-    if number is None:
-        return books[-1]
-    for published in books:
-        if published.book.number == number:
-            return published
-    raise NotFound(f"there is no rule book {number}; there are {figures.listing([str(b.book.number) for b in books])}")
-
-
-def _versions(published: PublishedBook, tariff: str | None, version: int | None) -> tuple[TariffVersion, ...]:
-    book = published.book
-    names = list(dict.fromkeys(t.tariff for t in book.tariffs))
-    if tariff is not None and tariff not in names:
-        raise NotFound(f"rule book {book.number} has no tariff {tariff!r}; {choose(tariff, names)}")
-    found = tuple(t for t in book.tariffs if tariff in (None, t.tariff) and (version is None or t.version == version))
-    if not found:
-        there = figures.listing([str(t.version) for t in book.tariffs if tariff in (None, t.tariff)])
-        raise NotFound(f"rule book {book.number} has no version {version} of it; there are {there}")
-    return found
-
-
 def _say_findings(findings: Sequence[Finding], problems: Sequence[str]) -> None:
     for finding in findings:
         color = typer.colors.RED if finding.severity == "error" else typer.colors.YELLOW
         typer.secho(str(finding), fg=color, err=True)
     for problem in problems:
         typer.secho(f"error: {problem}", fg=typer.colors.RED, err=True)
-
-
-def _say_book(published: PublishedBook, now_us: int) -> None:
-    book, settings = published.book, published.book.settings
-    note = f": {published.note}" if published.note else ""
-    typer.echo(f"rule book {book.number}, published {figures.instant(published.published_at_us)}{note}")
-    thresholds = figures.listing(
-        [figures.money(nanos, currency) for currency, nanos in settings.thresholds] or ["none"]
-    )
-    typer.echo(
-        f"settled each {settings.settlement} ({settings.zone}), windows {figures.listing(list(settings.windows))}, "
-        f"lateness {settings.lateness_us // 10**6} s, payout from {thresholds}"
-    )
-    rows = []
-    for t in book.tariffs:
-        begun = [v for v in book.versions(t.tariff) if v.effective_from_us <= now_us]
-        state = "in force" if begun and begun[-1] is t else "past" if t in begun else "to come"
-        rows.append((t.tariff, t.version, figures.instant(t.effective_from_us), state, t.content_hash[:16]))
-    table(("tariff", "version", "from", "", "content"), rows, right=("version",))
-
-
-def _line(t: TariffVersion) -> dict[str, Any]:
-    return {
-        "tariff": t.tariff,
-        "version": t.version,
-        "effective_from": figures.iso(t.effective_from_us),
-        "content_hash": t.content_hash,
-    }
-
-
-def version_document(t: TariffVersion, file: str | None = None) -> dict[str, Any]:
-    """A version for --json: its name, its rules in words and its canonical document."""
-    rules = [{"rule": r.name, "words": rule_words(t, r).lines()} for r in t.rules]
-    named = {"file": file} if file is not None else {}
-    return {**named, **_line(t), "words": head_words(t), "rules": rules, "document": t.document()}
-
-
-def _book_document(published: PublishedBook, chosen: Sequence[TariffVersion]) -> dict[str, Any]:
-    return {
-        "book": published.book.number,
-        "book_hash": published.book.book_hash,
-        "published_at": figures.iso(published.published_at_us),
-        "note": published.note,
-        "settings": published.book.settings.document(),
-        "tariffs": [version_document(t) for t in chosen],
-    }

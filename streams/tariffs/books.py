@@ -51,17 +51,18 @@ def next_book(
     books = (*history, current) if current is not None else tuple(history)
     known = {(t.tariff, t.version): t for book in books for t in book.tariffs}
     fresh: dict[tuple[str, int], TariffVersion] = {}
+    held = {(t.tariff, t.version) for t in (current.tariffs if current is not None else ())}
     for v in versions:
         before = fresh.get((v.tariff, v.version)) or known.get((v.tariff, v.version))
-        if before is None:
-            fresh[v.tariff, v.version] = v
+        if before is None or (before.content_hash == v.content_hash and (v.tariff, v.version) not in held):
+            fresh[v.tariff, v.version] = v  # also one that was withdrawn: it comes back like a new one
         elif before.content_hash != v.content_hash:
             problems.append(other_content(v, before, {**known, **fresh}))
     if books and lead_us is not None:
         problems += too_soon(fresh.values(), now_us, lead_us)
     problems += never_in_force(fresh.values(), {**known, **fresh})
-    held = current.tariffs if current is not None else ()
-    tariffs = {(t.tariff, t.version): t for t in (*held, *versions)}
+    stays = current.tariffs if current is not None else ()
+    tariffs = {(t.tariff, t.version): t for t in (*stays, *versions)}
     if not tariffs:
         problems.append("there is no tariff: a rule book holds one at least; name a tariff file")
     problems += claims(list(tariffs.values()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -108,6 +108,30 @@ def publish_book(bootstrap: str, prefix: str, publication: Publication, now_us: 
 
     It is not in force before it is activated. Raises BookErrors for a book that may not follow; Transient where Kafka
     cannot be reached or another publisher came between (nothing is published then); NotFound without the topic."""
+
+    def after(published: list[PublishedBook]) -> RuleBook:
+        return next_book(
+            published[-1].book if published else None,
+            publication.versions,
+            publication.settings,
+            now_us,
+            publication.lead_us,
+            [p.book for p in published],
+        )
+
+    return publish_next(bootstrap, prefix, after, publication.sources, publication.note, now_us)
+
+
+def publish_next(
+    bootstrap: str,
+    prefix: str,
+    after: Callable[[list[PublishedBook]], RuleBook],
+    sources: Sources,
+    note: str,
+    now_us: int,
+) -> RuleBook:
+    """Publishes the book that `after` makes of all published ones, unless that is the newest itself; `sources` gives
+    the files of versions that are new in it. Nobody else can publish between the reading and the writing."""
     topic = prefix + BOOKS
     with _kafka(bootstrap), _consumer(bootstrap) as consumer:
         _partitions(consumer, bootstrap, topic)
@@ -115,18 +139,10 @@ def publish_book(bootstrap: str, prefix: str, publication: Publication, now_us: 
         producer.init_transactions()
         published = read_published(bootstrap, prefix)
         current = published[-1] if published else None
-        book = next_book(
-            current.book if current else None,
-            publication.versions,
-            publication.settings,
-            now_us,
-            publication.lead_us,
-            [p.book for p in published],
-        )
+        book = after(published)
         if current is not None and book is current.book:
             return book
-        sources = {**(current.sources if current else {}), **publication.sources}
-        value = book_record(book, now_us, publication.note, sources)
+        value = book_record(book, now_us, note, {**(current.sources if current else {}), **sources})
         if len(value) > BOOK_BYTES_MAX - 4096:
             raise BookErrors(
                 [f"the rule book takes {len(value):,} bytes, at most {BOOK_BYTES_MAX:,}; shorten the files"]
@@ -137,7 +153,7 @@ def publish_book(bootstrap: str, prefix: str, publication: Publication, now_us: 
             producer.commit_transaction()
         except (ProducerFencedError, InvalidProducerEpochError) as e:
             raise Transient("somebody else published a rule book at the same time; publish again") from e
-        return RuleBook(sent.get(timeout=WAIT_S).offset, book.settings, book.tariffs)
+        return replace(book, number=sent.get(timeout=WAIT_S).offset)
 
 
 def activate(bootstrap: str, prefix: str, book: RuleBook, note: str = "") -> None:

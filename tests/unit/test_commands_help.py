@@ -41,6 +41,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "tariff check",
         "tariff publish",
         "tariff show",
+        "tariff withdraw",
         "price",
         "explain",
         "statement",
