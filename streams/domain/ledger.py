@@ -69,7 +69,7 @@ def charge_batch(
         return texts(values, rule)
 
     amount = pa.array(pick(numbers["amount"], lines))
-    none = pa.array(np.zeros(len(lines), dtype=np.int64))
+    minimum = pa.array([0 if r.rule.scope == "event" else r.rule.minimum_nanos for r in book_rules], pa.int64())
     resolved = pick(numbers["resolved"], lines)
     columns: dict[str, pa.Array] = {
         "link": pa.repeat("rule", len(lines)),
@@ -83,17 +83,17 @@ def charge_batch(
         "scope_key_low": signed(pick(priced.key_low, lines)),
         "scope_start": pa.array(pick(numbers["scope_start"], lines)),
         "scope_end": pa.array(pick(numbers["scope_end"], lines)),
-        "uses_before": none,
+        "uses_before": pa.array(pick(numbers["uses_before"], lines)),
         "quantity_before": pa.array(pick(numbers["quantity_before"], lines)),
-        "quantity": pa.array(pick(uses.quantity, lines)),
-        "over_before": none,
-        "over_after": none,
+        "quantity": pa.array(pick(numbers["counted"], lines)),
+        "over_before": pa.array(pick(numbers["over_before"], lines)),
+        "over_after": pa.array(pick(numbers["over_after"], lines)),
     }
     for name in ("total_before", "remainder_before", "total_after", "remainder_after", "remainder_den"):
         columns[name] = pa.array(pick(numbers[name], lines))
     columns |= {
         "charged_before": pa.array(pick(numbers["charged_before"], lines)),
-        "minimum_nanos": none,
+        "minimum_nanos": minimum.take(pa.array(rule)),
         "amount_nanos": amount,
         "paid_nanos": amount,
         "pass": pa.nulls(len(lines), pa.string()),

@@ -8,12 +8,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from nanotally.streams.domain import exact
 from nanotally.streams.domain.exact import max_price_nanos
 from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_strings, hash_text
 from nanotally.streams.domain.keys import Groups, group
 from nanotally.streams.domain.matching import CompiledBook, NumberedRule
-from nanotally.streams.domain.rating import Price, Rated, rate
+from nanotally.streams.domain.prices import Price
+from nanotally.streams.domain.rated import COLUMNS as RATED
+from nanotally.streams.domain.rating import Asked, Rated, rate, rate_mixed
 from nanotally.streams.domain.records import NO_END, Int64Array, UInt64Array, pick
 from nanotally.streams.domain.scopes import ScopeRows, Scopes
 from nanotally.streams.domain.splitting import Splits
@@ -21,14 +22,7 @@ from nanotally.streams.domain.tariff import canonical_json
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.windows import Calendar
 
-NUMBERS = (
-    "scope_start", "scope_end", "quantity_before", "total_before", "remainder_before", "total_after",
-    "remainder_after", "remainder_den", "charged_before", "amount", "refusal", "resolved", "base_before",
-)  # fmt: skip
-_RATED = (
-    "quantity_before", "total_before", "remainder_before", "total_after", "remainder_after", "remainder_den",
-    "charged_before", "amount", "refusal",
-)  # fmt: skip
+NUMBERS = (*RATED, "scope_start", "scope_end", "resolved", "base_before")
 
 
 class Priced:
@@ -199,8 +193,8 @@ def _price_family(
         price = {rule_of.number: _price(rule_of) for rule_of in rules}
         before = scopes.get(part_key[0][groups.first], part_key[1][groups.first], 1)
         prices = [price[number] for number in rule[rows].tolist()]
-        rated = exact.rate(prices, groups, before, pick(uses.quantity, rows), _asked(limits, rows))
-        _keep(rules[0], uses, rows, groups, part_key, rated, scopes, out)
+        rated = rate_mixed(prices, groups, before, Asked(pick(uses.quantity, rows), max_price=_asked(limits, rows)))
+        _keep(rules[0], rows, groups, part_key, rated, scopes, out)
 
 
 def _rate_into(
@@ -213,8 +207,13 @@ def _rate_into(
     scopes: Scopes,
     out: Priced,
 ) -> None:
-    rated = rate(_price(rule_of), groups, key, pick(uses.quantity, rows), _asked(limits, rows), scopes)
-    _keep(rule_of, uses, rows, groups, key, rated, scopes, out)
+    price = _price(rule_of)
+    if rule_of.rule.scope == "event":
+        before = ScopeRows.new(len(groups), price.den)
+    else:
+        before = scopes.get(key[0][groups.first], key[1][groups.first], price.den)
+    rated = rate(price, groups, before, Asked(pick(uses.quantity, rows), max_price=_asked(limits, rows)))
+    _keep(rule_of, rows, groups, key, rated, scopes, out)
 
 
 def _asked(limits: list[Fraction | None] | None, rows: Int64Array) -> list[Fraction | None] | None:
@@ -227,7 +226,6 @@ def _asked(limits: list[Fraction | None] | None, rows: Int64Array) -> list[Fract
 
 def _keep(
     rule_of: NumberedRule,
-    uses: Uses,
     rows: Int64Array,
     groups: Groups,
     key: Hash,
@@ -235,29 +233,32 @@ def _keep(
     scopes: Scopes,
     out: Priced,
 ) -> None:
-    for name in _RATED:
+    for name in RATED:
         out.put(name, rows, getattr(rated, name))
     if rule_of.rule.scope != "event":
         charged = np.flatnonzero(rated.refusal == 0)
-        _put_scopes(
-            scopes, groups, key, charged, rated, pick(uses.quantity, rows), pick(out.numbers["scope_end"], rows)
-        )
+        start, end = pick(out.numbers["scope_start"], rows), pick(out.numbers["scope_end"], rows)
+        _put_scopes(scopes, groups, key, charged, rated, start, end)
 
 
 def _put_scopes(
-    scopes: Scopes, groups: Groups, key: Hash, charged: Int64Array, rated: Rated, quantity: Int64Array, end: Int64Array
+    scopes: Scopes, groups: Groups, key: Hash, charged: Int64Array, rated: Rated, start: Int64Array, end: Int64Array
 ) -> None:
     """Sets each scope to what it is after its last charged use."""
-    if len(charged) < len(quantity):
+    if len(charged) < len(end):
         groups = group(key[0][charged], key[1][charged])
         last = charged[groups.last]
     else:
         last = groups.last
     after = ScopeRows(
-        quantity=rated.quantity_before[last] + quantity[last],
+        uses=rated.uses_before[last] + 1,
+        quantity=rated.quantity_before[last] + rated.counted[last],
+        over=rated.over_after[last],
         total=rated.total_after[last],
         remainder=rated.remainder_after[last],
         den=rated.remainder_den[last],
         charged=rated.charged_before[last] + rated.amount[last],
+        start=start[last],
+        end=end[last],
     )
-    scopes.put(key[0][last], key[1][last], after, end[last])
+    scopes.put(key[0][last], key[1][last], after)

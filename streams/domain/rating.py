@@ -9,87 +9,30 @@ another denominator takes the exact path in exact.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
 from nanotally.streams.domain import exact
-from nanotally.streams.domain.hashing import Hash
 from nanotally.streams.domain.keys import Groups
+from nanotally.streams.domain.prices import LIMIT, Price
+from nanotally.streams.domain.rated import Asked as Asked
+from nanotally.streams.domain.rated import Rated as Rated
 from nanotally.streams.domain.records import Int64Array
-from nanotally.streams.domain.scopes import ScopeRows, Scopes
-from nanotally.streams.domain.tariff import Rule
-
-LIMIT = 2**62
+from nanotally.streams.domain.scopes import ScopeRows
 
 
-@dataclass
-class Rated:
-    """n uses of one rule, rated. Columns as in the Line of charge.avsc: int64[n]; refusal: int64[n], 0 charged,
-    1 above its max_price, 2 out of range."""
-
-    quantity_before: Int64Array
-    total_before: Int64Array
-    remainder_before: Int64Array
-    total_after: Int64Array
-    remainder_after: Int64Array
-    remainder_den: Int64Array
-    charged_before: Int64Array
-    amount: Int64Array
-    refusal: Int64Array
+def rate(price: Price, groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
+    """Rates n uses of one rule in row order. groups: the uses by their scope; before: the scopes' state, by group.
+    Reads only."""
+    if asked.max_price is None and _fits(price, before, asked.quantity):
+        return _rate_columns(price, groups, before, asked.quantity)
+    return exact.rate([price] * len(asked.quantity), groups, before, asked)
 
 
-class Price:
-    """A rule's price function with numerators over the rule's denominator."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-        self.den = rule.denominator
-        self.lower = [0]  # where each piece begins, unscaled quantity
-        self.value = [0]  # numerator of F there
-        self.slope: list[int] = []  # numerator per unscaled unit
-        for tier in rule.tiers:
-            slope = tier.price * self.den
-            self.slope.append(int(slope))
-            if tier.up_to is not None:
-                self.value.append(self.value[-1] + (tier.up_to - self.lower[-1]) * self.slope[-1])
-                self.lower.append(tier.up_to)
-        del self.lower[len(self.slope) :], self.value[len(self.slope) :]
-        self.fits = max(self.lower + self.value + self.slope) < LIMIT
-        if self.fits:
-            self._lower = np.array(self.lower, dtype=np.int64)
-            self._value = np.array(self.value, dtype=np.int64)
-            self._slope = np.array(self.slope, dtype=np.int64)
-
-    def numerator(self, quantity: int) -> int:
-        """F(quantity) times the denominator, exactly."""
-        piece = max(i for i, low in enumerate(self.lower) if low <= quantity)
-        return self.value[piece] + (quantity - self.lower[piece]) * self.slope[piece]
-
-    def numerators(self, quantity: Int64Array) -> Int64Array:
-        """The same for a column; the caller has made sure that the greatest one fits."""
-        if len(self.slope) == 1:
-            flat: Int64Array = quantity * self._slope[0]
-            return flat
-        piece = np.searchsorted(self._lower, quantity, side="right") - 1
-        value: Int64Array = self._value[piece] + (quantity - self._lower[piece]) * self._slope[piece]
-        return value
-
-
-def rate(
-    price: Price,
-    groups: Groups,
-    key: Hash,
-    quantity: Int64Array,
-    max_price: list[exact.MaxPrice | None] | None,
-    scopes: Scopes,
-) -> Rated:
-    """Rates n uses of one rule in row order. key: scope of each, groups: rows by it; max_price: of each, None where
-    there is none at all. Reads the scopes and changes nothing."""
-    before = scopes.get(key[0][groups.first], key[1][groups.first], price.den)
-    if max_price is None and _fits(price, before, quantity):
-        return _rate_columns(price, groups, before, quantity)
-    return exact.rate([price] * len(quantity), groups, before, quantity, max_price)
+def rate_mixed(prices: Sequence[Price], groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
+    """As `rate`, with a price of each use: variants or versions of a rule that meet in one scope."""
+    return exact.rate(prices, groups, before, asked)
 
 
 def _fits(price: Price, before: ScopeRows, quantity: Int64Array) -> bool:
@@ -103,7 +46,8 @@ def _fits(price: Price, before: ScopeRows, quantity: Int64Array) -> bool:
 
 
 def _rate_columns(price: Price, groups: Groups, before: ScopeRows, quantity: Int64Array) -> Rated:
-    sizes = np.diff(np.append(groups.starts, len(quantity)))
+    n = len(quantity)
+    sizes = np.diff(np.append(groups.starts, n))
     of_row = np.repeat(np.arange(len(groups)), sizes)  # group of each row, in sorted order
     sorted_quantity = quantity[groups.order]
     running = np.cumsum(sorted_quantity)
@@ -124,25 +68,27 @@ def _rate_columns(price: Price, groups: Groups, before: ScopeRows, quantity: Int
     total_before = _shifted(total, groups, before.total)
     remainder_before = _shifted(remainder, groups, before.remainder)
     charged_before = _shifted(charged, groups, before.charged)
-    columns = (
-        after - sorted_quantity,
-        total_before,
-        remainder_before,
-        total,
-        remainder,
-        den,
-        charged_before,
-        charged - charged_before,
+
+    def unsorted(column: Int64Array) -> Int64Array:
+        out = np.empty_like(column)
+        out[groups.order] = column
+        return out
+
+    return Rated(
+        counted=quantity,
+        uses_before=unsorted(np.arange(n) + (before.uses - groups.starts)[of_row]),
+        quantity_before=unsorted(after - sorted_quantity),
+        over_before=np.zeros(n, dtype=np.int64),
+        over_after=np.zeros(n, dtype=np.int64),
+        total_before=unsorted(total_before),
+        remainder_before=unsorted(remainder_before),
+        total_after=unsorted(total),
+        remainder_after=unsorted(remainder),
+        remainder_den=unsorted(den),
+        charged_before=unsorted(charged_before),
+        amount=unsorted(charged - charged_before),
+        refusal=np.zeros(n, dtype=np.int64),
     )
-    refusal = np.zeros(len(quantity), dtype=np.int64)
-    return Rated(*(*(_unsorted(column, groups) for column in columns), refusal))
-
-
-def _unsorted(column: Int64Array, groups: Groups) -> Int64Array:
-    """A column sorted by group, back in row order."""
-    out = np.empty_like(column)
-    out[groups.order] = column
-    return out
 
 
 def _shifted(column: Int64Array, groups: Groups, first: Int64Array) -> Int64Array:

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from nanotally.streams.domain.keys import KeyTable
-from nanotally.streams.domain.records import Int64Array, UInt64Array
-
-_COLUMNS = ("quantity", "total", "remainder", "den", "charged", "end")
+from nanotally.streams.domain.records import LONG_AGO, Int64Array, UInt64Array
 
 
 @dataclass
 class ScopeRows:
-    """g scopes, int64[g] each: unscaled quantity; exact total as whole nanos and remainder over den; nanos charged."""
+    """g scopes, int64[g] each: number of uses; unscaled quantity, and what started steps have paid for beyond it;
+    exact total as whole nanos and remainder over den; nanos charged; start and end in microseconds UTC."""
 
+    uses: Int64Array
     quantity: Int64Array
+    over: Int64Array
     total: Int64Array
     remainder: Int64Array
     den: Int64Array
     charged: Int64Array
+    start: Int64Array
+    end: Int64Array
+
+    @staticmethod
+    def new(count: int, den: int) -> ScopeRows:
+        """Scopes that nothing was used in yet: zeros, with the denominator given; their end is LONG_AGO."""
+        zero = np.zeros(count, dtype=np.int64)
+        dens, end = np.full(count, den, dtype=np.int64), np.full(count, LONG_AGO, dtype=np.int64)
+        return ScopeRows(zero, zero, zero, zero, zero, dens, zero, zero, end)
+
+    def pick(self, places: Int64Array) -> ScopeRows:
+        """The rows at the places."""
+        return ScopeRows(*(getattr(self, name)[places] for name in _COLUMNS))
+
+
+_COLUMNS = tuple(field.name for field in fields(ScopeRows))
 
 
 class Scopes:
@@ -34,31 +51,25 @@ class Scopes:
         return len(self._table)
 
     def get(self, high: UInt64Array, low: UInt64Array, den: int) -> ScopeRows:
-        """The scopes' rows; a new scope begins at zero with the denominator given."""
+        """The scopes' rows; one that is not known begins as ScopeRows.new with the denominator given."""
         slots = self._table.lookup(high, low)
         known = slots >= 0
-        if not known.any():
-            zero = np.zeros(len(slots), dtype=np.int64)
-            return ScopeRows(zero, zero, zero, np.full(len(slots), den, dtype=np.int64), zero)
+        rows = ScopeRows(*(self._columns[name][slots] for name in _COLUMNS))
+        if not known.all():
+            for name in _COLUMNS:
+                getattr(rows, name)[~known] = {"den": den, "end": LONG_AGO}.get(name, 0)
+        return rows
 
-        def column(name: str, otherwise: int = 0) -> Int64Array:
-            return np.where(known, self._columns[name][slots], otherwise)
-
-        return ScopeRows(
-            column("quantity"), column("total"), column("remainder"), column("den", den), column("charged")
-        )
-
-    def put(self, high: UInt64Array, low: UInt64Array, rows: ScopeRows, end: Int64Array) -> None:
-        """Sets scopes to their newest state; end: microseconds UTC. Keys must be distinct."""
+    def put(self, high: UInt64Array, low: UInt64Array, rows: ScopeRows) -> None:
+        """Sets scopes to their newest state. Keys must be distinct."""
         slots = self._table.insert(high, low)
         size = len(self._columns["end"])
         if len(self._table) > size:
             while size < len(self._table):
                 size *= 2
             self._columns = {name: np.resize(column, size) for name, column in self._columns.items()}
-        for name in _COLUMNS[:-1]:
+        for name in _COLUMNS:
             self._columns[name][slots] = getattr(rows, name)
-        self._columns["end"][slots] = end
 
     def forget(self, closed_to_us: int) -> None:
         """Drops scopes that have ended. Only tidies: what is booked later never falls into them."""
@@ -77,5 +88,4 @@ class Scopes:
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """The scopes of a snapshot."""
         self.__init__()  # type: ignore[misc]
-        rows = ScopeRows(*(arrays[name] for name in _COLUMNS[:-1]))
-        self.put(arrays["high"], arrays["low"], rows, arrays["end"])
+        self.put(arrays["high"], arrays["low"], ScopeRows(*(arrays[name] for name in _COLUMNS)))

@@ -26,8 +26,9 @@ from nanotally.streams.errors import BrokenInvariant
 
 PAYER_PREFIX = "payer:"
 LINE_NUMBERS = (
-    "scope_key_high", "scope_key_low", "scope_end", "quantity_before", "quantity", "total_after", "remainder_after",
-    "remainder_den", "charged_before", "amount_nanos", "paid_nanos", "split_key_high", "split_key_low", "base_before",
+    "scope_key_high", "scope_key_low", "scope_start", "scope_end", "uses_before", "quantity_before", "quantity",
+    "over_after", "total_after", "remainder_after", "remainder_den", "charged_before", "amount_nanos", "paid_nanos",
+    "split_key_high", "split_key_low", "base_before",
 )  # fmt: skip
 
 
@@ -117,13 +118,17 @@ class PayersState:
         if len(kept):
             last = kept[group(high[kept], low[kept]).last]
             rows = ScopeRows(
+                uses=number["uses_before"][last] + 1,
                 quantity=number["quantity_before"][last] + number["quantity"][last],
+                over=number["over_after"][last],
                 total=number["total_after"][last],
                 remainder=number["remainder_after"][last],
                 den=number["remainder_den"][last],
                 charged=number["charged_before"][last] + number["amount_nanos"][last],
+                start=number["scope_start"][last],
+                end=number["scope_end"][last],
             )
-            self.scopes.put(high[last], low[last], rows, number["scope_end"][last])
+            self.scopes.put(high[last], low[last], rows)
         high, low = number["split_key_high"].view(np.uint64), number["split_key_low"].view(np.uint64)
         last = group(high, low).last
         self.splits.put(high[last], low[last], number["base_before"][last] + number["paid_nanos"][last])
