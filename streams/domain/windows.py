@@ -25,8 +25,8 @@ DAY_US = 24 * HOUR_US
 AT_FIRST_US = 0
 AT_END_US = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 
-# The tables reach a month further on both sides, so that the windows of the first and last instants are whole.
-_FIRST_DAY, _END_DAY = date(1969, 11, 1).toordinal(), date(2201, 3, 1).toordinal()
+# The tables reach further on both sides, so that the windows of the first and last instants are whole, years too.
+_FIRST_DAY, _END_DAY = date(1969, 1, 1).toordinal(), date(2202, 3, 1).toordinal()
 _EPOCH = date(1970, 1, 1).toordinal()
 _LENGTH_US = {"minute": MINUTE_US, "hour": HOUR_US, "day": DAY_US}
 
@@ -39,10 +39,10 @@ class Calendar:
     def __init__(self, zone: str) -> None:
         self.zone = zone
         self._utc = zone == "UTC"
-        self._days, self._months = _tables(zone)
+        self._days, self._months, self._years = _tables(zone)
 
     def starts(self, size: str, at_us: Int64Array) -> Int64Array:
-        """First instant of the window of `size` (one of SIZES) that holds each instant: int64[n].
+        """First instant of the window of `size` (one of SIZES or 'year') that holds each instant: int64[n].
 
         Raises BrokenInvariant for an instant before 1970 or after 2200, KeyError for another size."""
         if len(at_us) and (int(at_us.min()) < AT_FIRST_US or int(at_us.max()) >= AT_END_US):
@@ -56,6 +56,8 @@ class Calendar:
         Like `starts`, but the start of the first smaller window may lie before 1970."""
         if size == "month":
             return self._months[_place(self._months, start_us)]
+        if size == "year":
+            return self._years[_place(self._years, start_us)]
         if self._utc:
             return start_us - start_us % _LENGTH_US[size]
         days = self._days[_place(self._days, start_us)]
@@ -65,6 +67,8 @@ class Calendar:
         """First instant after each window of `size`, told by its start as `starts` gave it: int64[n]."""
         if size == "month":
             return self._months[_place(self._months, start_us) + 1]
+        if size == "year":
+            return self._years[_place(self._years, start_us) + 1]
         if self._utc:
             return start_us + _LENGTH_US[size]
         next_days = self._days[_place(self._days, start_us) + 1]
@@ -84,15 +88,16 @@ def _place(table: Int64Array, at_us: Int64Array) -> Int64Array:
 
 
 @lru_cache(maxsize=16)
-def _tables(name: str) -> tuple[Int64Array, Int64Array]:
-    """First instants of the zone's days and months, each sorted and without repeats."""
+def _tables(name: str) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """First instants of the zone's days, months and years, each sorted and without repeats."""
     days = np.arange(_FIRST_DAY - _EPOCH, _END_DAY - _EPOCH, dtype=np.int64) * DAY_US
     if name != "UTC":
         days -= _offsets_us(_zone(name))
     ordinals = range(_FIRST_DAY, _END_DAY)
-    months = days[[date.fromordinal(o).day == 1 for o in ordinals]]
+    firsts = [(date.fromordinal(o).day == 1, date.fromordinal(o).timetuple().tm_yday == 1) for o in ordinals]
+    months, years = (days[[first[i] for first in firsts]] for i in range(2))
     # A day that a zone left out, when it crossed the date line, begins where the next one does.
-    tables = np.unique(days), np.unique(months)
+    tables = np.unique(days), np.unique(months), np.unique(years)
     for table in tables:
         table.setflags(write=False)
     return tables
