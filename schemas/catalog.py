@@ -121,15 +121,6 @@ def load(text: str) -> Schema:
     )
 
 
-def without_field(known: Schema, field: str) -> str:
-    """Text for pyruhvro of a record's body less one of its fields. Raises KeyError where there is no such field."""
-    body = json.loads(known.body_text)
-    kept = [part for part in body["fields"] if part["name"] != field]
-    if len(kept) == len(body["fields"]):
-        raise KeyError(f"{known.name} has no field {field!r}")
-    return json.dumps({**body, "fields": kept})
-
-
 @cache
 def _current() -> dict[str, Path]:
     return {json.loads(path.read_text())["name"]: path for path in CURRENT.glob("*.avsc")}

@@ -9,8 +9,6 @@ import difflib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
-from itertools import repeat
 from typing import Any, Literal
 
 import numpy as np
@@ -21,11 +19,11 @@ from pyruhvro import serialize_record_batch
 
 from nanotally.schemas import catalog
 from nanotally.schemas.catalog import HEADER_BYTES, HEADER_FIELDS, MARKER, Schema
+from nanotally.schemas.charges import encode_flat, encode_rest
 from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, records_of, write_datum
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.fitting import fitted
 from nanotally.schemas.projection import project
-from nanotally.schemas.shape import Shape
 
 __all__ = [
     "BadDatum",
@@ -34,6 +32,7 @@ __all__ = [
     "decode",
     "decode_one",
     "encode",
+    "encode_flat",
     "encode_one",
     "encode_rest",
     "event_bodies",
@@ -178,28 +177,6 @@ def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:
     ]
     names = [part["name"] for part in HEADER_FIELDS] + known.arrow.names
     return _serialized(header + columns, names, known.columnar_text)
-
-
-def encode_rest(batch: pa.RecordBatch, bodies: Sequence[bytes] | None) -> list[bytes]:
-    """Datums of charges: `batch` has every field of Charge but `event`; `bodies` are as `event_bodies` gives them.
-
-    None for `bodies` means charges without an event. Raises ValueError as `encode` does.
-    """
-    charge, shape, arrow, text = _charge_without_event()
-    rests = _serialized(fitted(shape, arrow, batch), arrow.names, text)
-    if bodies is None:
-        prefix = charge.header + b"\x00"
-        return [prefix + rest for rest in rests]
-    if len(bodies) != len(rests):
-        raise ValueError(f"{len(bodies)} events for {len(rests)} charges")
-    return list(map(b"".join, zip(repeat(charge.header + b"\x02"), bodies, rests)))
-
-
-@cache
-def _charge_without_event() -> tuple[Schema, Shape, pa.Schema, str]:
-    charge = catalog.schema("Charge")
-    shape = Shape("record", fields=charge.shape.fields[1:], full_name=charge.shape.full_name)
-    return charge, shape, charge.arrow.remove(0), catalog.without_field(charge, "event")
 
 
 def _serialized(columns: list[pa.Array], names: list[str], text: str) -> list[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 import avro.io
 import avro.schema
 import fastavro
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ from nanotally.schemas.catalog import HEADER_BYTES
 from nanotally.schemas.columns import records_of
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.shape import Shape
-from tests.support.records import batch_of, mutated, random_record, records_strategy
+from tests.support.records import batch_of, mutated, random_record, records_strategy, usage_event
 
 # What the codec refuses on purpose though fastavro reads it: it drops the bits that do not fit,
 # takes any byte for true and counts the branches of a union from behind.
@@ -38,6 +39,38 @@ STRICTER = (
 @cache
 def oracle_schema(name: str) -> avro.schema.Schema:
     return avro.schema.parse(json.dumps(catalog.without_logical_types(json.loads(catalog.schema(name).text))))
+
+
+def flat_fields(shares: int) -> dict[str, tuple[Shape, pa.DataType]]:
+    """Fields of a charge with one line of so many shares, by their path: shape and Arrow type."""
+    charge = catalog.schema("Charge")
+    found: dict[str, tuple[Shape, pa.DataType]] = {}
+
+    def enter(prefix: str, shape: Shape, types: list[pa.DataType]) -> None:
+        for field, kind in zip(shape.fields, types, strict=True):
+            path = prefix + field.name
+            if field.shape.kind == "array":
+                places = [""] if path == "lines" else [f"{place}." for place in range(shares)]
+                inner = [part.type for part in kind.value_type]
+                for place in places:
+                    enter(f"{path}.{place}", field.shape.of, inner)
+            elif path != "event":
+                found[path] = field.shape, kind
+
+    enter("", charge.shape, list(charge.arrow.types))
+    return found
+
+
+def whole_charge(flat: dict[str, Any], shares: int) -> dict[str, Any]:
+    """The record whose fields stand by their paths."""
+    top = {path: value for path, value in flat.items() if "." not in path}
+    line = {path.removeprefix("lines."): value for path, value in flat.items() if path.startswith("lines.")}
+    parts = [
+        {path.rpartition(".")[2]: value for path, value in line.items() if path.startswith(f"shares.{place}.")}
+        for place in range(shares)
+    ]
+    own = {path: value for path, value in line.items() if "." not in path}
+    return {**top, "lines": [{**own, "shares": parts}]}
 
 
 def written_by_avro(name: str, record: dict[str, Any]) -> bytes:
@@ -93,6 +126,34 @@ def test_charges_are_the_bytes_of_their_events_and_their_rest(data: st.DataObjec
     values = codec.encode("UsageEvent", batch_of("UsageEvent", events))
     bodies = codec.event_bodies(values, codec.decode("UsageEvent", values))
     assert codec.encode_rest(batch_of("Charge", whole), bodies) == [written_by_avro("Charge", one) for one in whole]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(0, 4), st.sampled_from([0.0, 0.1, 0.9, 1.0]))
+def test_charges_of_one_line_written_with_what_is_alike_once_are_the_same_bytes(
+    seed: int, n: int, shares: int, differing: float
+) -> None:
+    random_ = random.Random(seed)
+    fields = flat_fields(shares)
+
+    def charge() -> dict[str, Any]:
+        return {path: random_record(shape, random_) for path, (shape, _) in fields.items()}
+
+    model = charge()
+    varied = [path for path in model if random_.random() < differing]
+    flat = [model]
+    for _ in range(n - 1):
+        other = charge()
+        flat.append({path: other[path] if path in varied else value for path, value in model.items()})
+    told_apart = {path for path in model if path in varied or random_.random() < 0.2}
+    alike = {path: value for path, value in model.items() if path not in told_apart}
+    columns = {path: pa.array([one[path] for one in flat], fields[path][1]) for path in told_apart}
+    values = codec.encode("UsageEvent", batch_of("UsageEvent", [usage_event(i) for i in range(n)]))
+    bodies = codec.event_bodies(values, codec.decode("UsageEvent", values))
+    whole = [{**whole_charge(one, shares), "event": usage_event(i)} for i, one in enumerate(flat)]
+    encoded = codec.encode_flat(alike, columns, shares, bodies)
+    assert encoded == codec.encode("Charge", batch_of("Charge", whole))
+    assert encoded == [written_by_avro("Charge", one) for one in whole]
 
 
 @pytest.mark.parametrize(("name", "count"), [("UsageEvent", 20_000), ("Control", 4_000), ("Charge", 2_000)])

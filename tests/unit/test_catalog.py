@@ -86,7 +86,7 @@ def test_the_header_tells_the_record_type() -> None:
 
 def test_a_charges_event_is_a_usage_event_field_by_field() -> None:
     # The body of a use is copied into its charge as it was published.
-    event = catalog.schema("Charge").shape.fields[0]
+    event = catalog.schema("Charge").shape.fields[-1]
     assert event.name == "event"
     assert event.shape == replace(catalog.schema("UsageEvent").shape, optional=True)
 
