@@ -42,6 +42,7 @@ class Deltas:
         self._series: dict[tuple[str, str, int, str], int] = {}
         self._keys: list[list[bytes | None]] = [[] for _ in range(self.partitions)]
         self._values: list[list[bytes]] = [[] for _ in range(self.partitions)]
+        self.rows = [0] * self.partitions  # deltas by partition, without marks
         self._columns: list[tuple[Int64Array, ...]] = []  # account, series, minute, count, quantity, nanos
 
     def add(
@@ -125,6 +126,7 @@ class Deltas:
         keys = self.places.keys
         for p in range(self.partitions):
             mine = np.flatnonzero(partition == p)
+            self.rows[p] += len(mine)
             self._keys[p] += [keys[code] for code in account[mine].tolist()]
             self._values[p] += [encoded[row] for row in mine.tolist()]
 

@@ -187,6 +187,7 @@ class Outputs:
         earnings = self._deltas.emissions()
         for emission in earnings:
             state.counts["rows.earnings"] += len(emission.values)
+            state.counts[f"rows.earnings.{emission.partition}"] += self._deltas.rows[emission.partition]
         self._charges[0].append(None)
         self._charges[1].append(codec.encode_one("Chunk", self._chunk()))
         emissions = [*(e for e in emissions + earnings if e.values), Emission("charges", p, *self._charges)]

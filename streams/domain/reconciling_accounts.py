@@ -14,19 +14,21 @@ from nanotally.streams.domain.reconciling_frames import SERIES, SUMS, by_currenc
 KEYS = ("account", "at", *SERIES)
 
 
-def compare_earnings(source: int, partitions: int, shares: pl.DataFrame, earnings: pl.DataFrame) -> Check:
+def compare_earnings(
+    source: int, partitions: int, shares: pl.DataFrame, earnings: pl.DataFrame, counts: Mapping[str, int]
+) -> Check:
     """What one source told the accounts against the shares of its charges.
 
     shares: columns USE_SCHEMA by minute; earnings: likewise, all rows of this source, with the partition of `earnings`
-    they are in as `partition`; partitions: how many there are. Rows that an account has beyond the uses of the shares
-    are of later charges: each row is of one use at least, so an account's running count tells which."""
+    they are in as `partition`; partitions: how many there are; counts: of the chunk record. Rows beyond those that it
+    counts were written after it."""
     check = Check("earnings = shares", compared=len(earnings))
-    accounts = shares.group_by("account").agg(pl.col("count").sum().alias("uses"))
-    told = (
-        earnings.sort("offset")
-        .join(accounts, on="account", how="left")
-        .filter(pl.col("count").cum_sum().over("account") <= pl.col("uses"))
-    )
+    parts = []
+    for q in range(partitions):
+        mine, wanted = earnings.filter(pl.col("partition") == q).sort("offset"), counts.get(f"rows.earnings.{q}", 0)
+        check.same(f"rows of source {source}", ("earnings", q, -1), wanted, min(wanted, len(mine)))
+        parts.append(mine.head(wanted))
+    told = pl.concat([earnings.head(0), *parts])
     places = {account: partition_of(account.encode(), partitions) for account in told["account"].unique()}
     astray = told.with_columns(
         pl.col("account").replace_strict(places, default=None, return_dtype=pl.Int64).alias("right")

@@ -9,9 +9,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from nanotally.streams.domain.hashing import combine_int
 from nanotally.streams.domain.reconciling_chains import Links
 from nanotally.streams.domain.reconciling_frames import USE_SCHEMA
 from nanotally.streams.domain.records import BoolArray, Int64Array
+from nanotally.streams.domain.tariff import OPENED_SCOPES
 from nanotally.streams.domain.windows import MINUTE_US, Calendar
 
 
@@ -97,17 +99,22 @@ class Charges:
         rows = np.flatnonzero(self.charged)
         at = calendar.starts(size, self.column("booked_at")[rows])
         payers = pc.binary_join_element_wise("payer:", self.batch.column("payer").take(pa.array(rows)), "")
-        return self._rows(rows, payers, at, self.column("paid_nanos")[rows])
+        return self._rows(rows, payers, at, self.column("paid_nanos")[rows], self._used[rows])
 
     def earned_by_accounts(self) -> pl.DataFrame:
-        """A row for each share: columns USE_SCHEMA, `at` the minute of booked_at."""
+        """A row for each share: columns USE_SCHEMA, `at` the minute of booked_at. The use and its quantity
+        count with the shares of its first line."""
         rows = self.charge_of_line[self.line_of_share]
         booked_at = self.column("booked_at")[rows]
-        return self._rows(rows, self.shares.field("account"), booked_at - booked_at % MINUTE_US, self.nanos)
+        first = np.ones(len(self.lines), dtype=np.int64)
+        first[1:] = np.diff(self.charge_of_line) != 0
+        counted = self._used[rows] * first[self.line_of_share]
+        return self._rows(rows, self.shares.field("account"), booked_at - booked_at % MINUTE_US, self.nanos, counted)
 
-    def _rows(self, rows: Int64Array, account: pa.Array, at: Int64Array, amount: Int64Array) -> pl.DataFrame:
+    def _rows(
+        self, rows: Int64Array, account: pa.Array, at: Int64Array, amount: Int64Array, used: Int64Array
+    ) -> pl.DataFrame:
         take = pa.array(rows)
-        used = self._used[rows]
         columns: dict[str, object] = {"account": pl.from_arrow(account), "at": at}
         columns |= {name: pl.from_arrow(column.take(take)) for name, column in self._series.items()}
         columns |= {"count": used, "quantity": ints(self._event("quantity", 0))[rows] * used}
@@ -115,29 +122,41 @@ class Charges:
         return pl.DataFrame(columns, schema=USE_SCHEMA)
 
     def scope_links(self) -> Links:
-        """The lines of rules whose scope lasts, as links of the scopes' chains."""
+        """The lines of rules and passes whose scope lasts, as links of the scopes' chains. A session and an anchored
+        scope have their start in the key here: each instance is a chain of its own."""
         lasting = pc.and_(
-            pc.equal(self.lines.field("link"), "rule"), pc.not_equal(self.lines.field("scope"), "event")
+            pc.is_in(self.lines.field("link"), pa.array(["rule", "pass"])),
+            pc.not_equal(self.lines.field("scope"), "event"),
         ).to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(lasting)
         line = {name: self.line(name)[rows] for name in _SCOPE_COLUMNS}
         before = {
             "quantity": line["quantity_before"],
+            "over": line["over_before"],
             "total": line["total_before"],
             "charged": line["charged_before"],
         }
         after = {
             "quantity": line["quantity_before"] + line["quantity"],
+            "over": line["over_after"],
             "total": line["total_after"],
             "charged": line["charged_before"] + line["amount_nanos"],
         }
-        return self._links("scope", rows, before, after)
+        links = self._links("scope", rows, before, after)
+        opened = pc.is_in(self.lines.field("scope"), pa.array(OPENED_SCOPES)).to_numpy(zero_copy_only=False)[rows]
+        if opened.any():
+            key = combine_int((links.high, links.low), np.where(opened, self.line("scope_start")[rows], 0))
+            links.high, links.low = key
+        return links
 
     def split_links(self) -> Links:
-        """All lines with shares as links of the chains of their splits' bases."""
-        rows = np.arange(len(self.lines))
-        before = {"base": self.line("base_before")}
-        return self._links("split", rows, before, {"base": before["base"] + self.line("paid_nanos")})
+        """All lines that are divided, as links of the chains of their splits' bases: not those of a pass, whose money
+        goes to its pool."""
+        rows = np.flatnonzero(pc.not_equal(self.lines.field("link"), "pass").to_numpy(zero_copy_only=False))
+        before = self.line("base_before")[rows]
+        sharing = pc.equal(self.lines.field("link"), "sharing").to_numpy(zero_copy_only=False)[rows]
+        moved = np.where(sharing, self.line("amount_nanos")[rows], self.line("paid_nanos")[rows])
+        return self._links("split", rows, {"base": before}, {"base": before + moved})
 
     def _links(self, key: str, rows: Int64Array, before: dict[str, Int64Array], after: dict[str, Int64Array]) -> Links:
         high, low = (self.line(f"{key}_key_{half}")[rows].view(np.uint64) for half in ("high", "low"))
@@ -145,7 +164,8 @@ class Charges:
 
 
 _SCOPE_COLUMNS = (
-    "quantity_before", "quantity", "total_before", "total_after", "charged_before", "amount_nanos",
+    "quantity_before", "quantity", "over_before", "over_after", "total_before", "total_after", "charged_before",
+    "amount_nanos",
 )  # fmt: skip
 
 

@@ -59,7 +59,7 @@ class LedgerFold:
         self._rows: list[pl.DataFrame] = []
         self.control_offsets: list[int] = []
         self._seen: list[Int64Array] = []  # usage offsets that have their outcome
-        self._scopes = Chains("scope", self.partition, ("quantity", "total", "charged"))
+        self._scopes = Chains("scope", self.partition, ("quantity", "over", "total", "charged"))
         self._splits = Chains("split", self.partition, ("base",))
 
     def add(self, offsets: Int64Array, values: Sequence[bytes | None]) -> None:
@@ -180,7 +180,7 @@ class LedgerFold:
     def _compare(self, record: dict[str, Any], offset: int) -> None:
         place = ("charges", self.partition, offset)
         said = record["counts"]
-        names = {*COUNTED, *self._counts, *(n for n in said if n.startswith(("refused.", "unpriced.")))}
+        names = {*COUNTED, *self._counts, *(n for n in said if n.startswith(("refused.", "unpriced.", "due.")))}
         for name in sorted(names):
             self.chunks.same(f"count {name}", place, self._counts.get(name, 0), said.get(name, 0))
         for name in sorted({*self.sums, *(n for n in record["sums"] if n.startswith(("paid.", "shares.")))}):

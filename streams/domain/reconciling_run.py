@@ -75,7 +75,8 @@ def check_all(material: Material) -> Iterator[Check]:
 
 def _earnings(material: Material, p: int, fold: LedgerFold) -> Check:
     mine = material.earnings.filter(pl.col("source") == p)
-    return compare_earnings(p, len(material.accounts), fold.accounts.frame(), mine)
+    counts = fold.cut.chunk["counts"] if fold.cut else {}
+    return compare_earnings(p, len(material.accounts), fold.accounts.frame(), mine, counts)
 
 
 def _taken(material: Material, q: int, part: AccountsPartition) -> pl.DataFrame:

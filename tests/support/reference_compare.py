@@ -239,7 +239,7 @@ def lasting(found: Found) -> dict[str, Any]:
     """What no chunking, slicing and rebuilding may change, comparable by ==."""
     chunk = dict(found.chunks[-1])
     chunk.pop("duplicates")
-    chunk["counts"] = {k: v for k, v in chunk["counts"].items() if k != "rows.earnings"}
+    chunk["counts"] = {k: v for k, v in chunk["counts"].items() if not k.startswith("rows.earnings")}
     names = ("Charge", "Reject", "ControlTaken", "Tally", "Statement")
     return {
         **{name: sorted(map(canonical, found.of(name))) for name in names},
