@@ -5,16 +5,16 @@ that can match are looked at."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from nanotally.streams.domain.records import BoolArray, Int64Array
-from nanotally.streams.domain.tariff import Condition, Rule, RuleBook, TariffVersion
+from nanotally.streams.domain.conditions import fulfilled, matches
+from nanotally.streams.domain.keys import Groups, group_codes
+from nanotally.streams.domain.records import Int64Array
+from nanotally.streams.domain.tariff import OPENED_SCOPES, Condition, Rule, RuleBook, TariffVersion
 from nanotally.streams.domain.uses import Uses
 
 # What matching may say instead of a rule, as negative numbers in `Matched.rule`.
@@ -36,7 +36,9 @@ class NumberedRule:
     def stem(self) -> tuple[str, ...]:
         """What is the same for all scopes of the rule, over all versions that have it so."""
         rule = self.rule
-        return (self.version.tariff, rule.name, rule.meter, rule.scope, *rule.per)
+        # A scope of another length begins anew; windows of the calendar have none of their own.
+        length = (str(rule.length_us),) if rule.scope in OPENED_SCOPES else ()
+        return (self.version.tariff, rule.name, rule.meter, rule.scope, *length, *rule.per)
 
 
 class CompiledBook:
@@ -63,25 +65,34 @@ class CompiledBook:
 
     def match(self, uses: Uses) -> Int64Array:
         """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n]."""
-        verdict = np.full(len(uses), NO_TARIFF, dtype=np.int64)
+        return self._match(uses, np.arange(len(uses)), uses.occurred_at_us, uses.pairs[0])
+
+    def match_at(self, uses: Uses, rows: Int64Array, at_us: Int64Array) -> Int64Array:
+        """The same for some rows, in any order and number, as if used at the instants given: int64[rows]."""
+        return self._match(uses, rows, at_us, group_codes(uses.pairs[0].codes[rows]))
+
+    def _match(self, uses: Uses, rows: Int64Array, at_us: Int64Array, groups: Groups) -> Int64Array:
+        """groups: the rows by product and meter."""
+        verdict = np.full(len(rows), NO_TARIFF, dtype=np.int64)
         pairs, names = uses.pairs
-        ends = np.append(pairs.starts[1:], len(uses)).tolist()
-        for (product, meter), start, end in zip(names, pairs.starts.tolist(), ends, strict=True):
+        ends = np.append(groups.starts[1:], len(rows)).tolist()
+        for first, start, end in zip(groups.first.tolist(), groups.starts.tolist(), ends, strict=True):
+            product, meter = names[int(pairs.codes[rows[first]])]
             tariff = self.book.tariff_of(product)
             if tariff is None:
                 continue
-            rows = pairs.order[start:end]
+            places = groups.order[start:end]
             versions = self.versions[tariff]
             starts = np.array([v.effective_from_us for v in versions], dtype=np.int64)
-            chosen = np.searchsorted(starts, uses.occurred_at_us[rows], side="right") - 1
-            for place in range(len(versions)):
-                mine = rows[chosen == place]
+            chosen = np.searchsorted(starts, at_us[places], side="right") - 1
+            for number in range(len(versions)):
+                mine = places[chosen == number]
                 if len(mine):
-                    verdict[mine] = self._match_version(versions[place], product, meter, uses, mine)
+                    verdict[mine] = self._match_version(versions[number], product, meter, uses, rows[mine], at_us[mine])
         return verdict
 
     def _match_version(
-        self, version: TariffVersion, product: str, meter_name: str, uses: Uses, rows: Int64Array
+        self, version: TariffVersion, product: str, meter_name: str, uses: Uses, rows: Int64Array, at_us: Int64Array
     ) -> Int64Array:
         meter = version.meter_by_name.get(meter_name)
         verdict = np.full(len(rows), NO_RULE if meter else UNKNOWN_METER, dtype=np.int64)
@@ -97,7 +108,7 @@ class CompiledBook:
                 if condition.field == "product":
                     hit &= _product_matches(condition, product)
                 else:
-                    hit &= matches(condition, uses.text(condition.field).take(pa.array(rows[open_rows])))
+                    hit &= fulfilled(condition, uses, rows[open_rows], at_us[open_rows])
             verdict[open_rows[hit]] = numbered.number
             open_rows = open_rows[~hit]
         if "session" in meter.needs:
@@ -108,27 +119,3 @@ class CompiledBook:
 
 def _product_matches(condition: Condition, product: str) -> bool:
     return bool(matches(condition, pa.array([product], pa.string()))[0])
-
-
-def matches(condition: Condition, column: pa.Array) -> BoolArray:
-    """Whether each text fulfils the condition; an absent one (null) only fulfils `absent`: bool[n]."""
-    if condition.kind == "absent":
-        result = column.is_null()
-    elif condition.kind == "present":
-        result = column.is_valid()
-    elif condition.kind == "equals":
-        result = pc.is_in(column, value_set=pa.array(condition.values, pa.string()))
-    elif condition.kind == "pattern":
-        result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)
-    else:
-        raise ValueError(f"no such condition: {condition.kind!r}")
-    fulfilled: BoolArray = result.to_numpy(zero_copy_only=False).astype(bool)
-    return fulfilled
-
-
-def glob_regex(patterns: tuple[str, ...]) -> str:
-    """Regular expression for globs: * any characters, ? one, the rest stands for itself."""
-    parts = []
-    for pattern in patterns:
-        parts.append("".join({"*": "(?s:.*)", "?": "(?s:.)"}.get(c, re.escape(c)) for c in pattern))
-    return f"^(?:{'|'.join(parts)})\\z"

@@ -126,3 +126,32 @@ def _offsets_us(zone: ZoneInfo) -> Int64Array:
         offset = datetime.fromordinal(_FIRST_DAY + i).replace(tzinfo=zone).utcoffset() or timedelta(0)
         offsets[i] = (offset.days * 86_400 + offset.seconds) * 1_000_000 + offset.microseconds
     return offsets
+
+
+@lru_cache(maxsize=16)
+def clock_changes(name: str) -> tuple[Int64Array, Int64Array]:
+    """Instants at which the zone's clock is set, sorted: int64[k]; and what it shows more than UTC, microseconds,
+    before the first of them and from each of them on: int64[k + 1]. Raises InvalidInput for an unknown zone."""
+    if name == "UTC":
+        return np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    zone, day = _zone(name), 86_400
+    first, end = (_FIRST_DAY - _EPOCH) * day, (_END_DAY - _EPOCH) * day
+    changes, offsets = [], [_offset_s(zone, first)]
+    for start in range(first, end, day):
+        if _offset_s(zone, start + day) == offsets[-1]:
+            continue
+        low, high = start, start + day  # in no zone is the clock set twice within a day
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _offset_s(zone, middle) == offsets[-1] else (low, middle)
+        changes.append(high)
+        offsets.append(_offset_s(zone, high))
+    tables = tuple(np.array(seconds, dtype=np.int64) * 1_000_000 for seconds in (changes, offsets))
+    for table in tables:
+        table.setflags(write=False)
+    return tables[0], tables[1]
+
+
+def _offset_s(zone: ZoneInfo, at_s: int) -> int:
+    offset = datetime.fromtimestamp(at_s, zone).utcoffset() or timedelta(0)
+    return offset.days * 86_400 + offset.seconds

@@ -59,7 +59,7 @@ MUTANTS = (
     Mutant("a window closed too late by one use", "runs", "start : start + LOOK_AHEAD] >= open_before", "start : start + LOOK_AHEAD] > open_before"),
     Mutant("refused and unpriced ids free again", "runs", "state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])", "rows = rows[rule[rows] >= 0]; state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])"),
     Mutant("a version in force only after its first instant", "matching", 'side="right") - 1', 'side="left") - 1'),
-    Mutant("conditions of absent fields hold", "matching", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), True)"),
+    Mutant("conditions of absent fields hold", "conditions", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)", "result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), True)"),
     Mutant("an absent value of per is the empty one", "pricing", "if column.null_count:  # an absent value is not the empty one", "if False:"),
     Mutant("one scope for all uses that stand alone", "pricing", 'pick(uses.offsets, rows) if rule.scope == "event" else start', "start"),
     Mutant("earnings by occurred_at", "earnings", "minute = booked_at - booked_at % MINUTE_US", "minute = uses.occurred_at_us[rows] - uses.occurred_at_us[rows] % MINUTE_US"),

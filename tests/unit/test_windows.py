@@ -195,3 +195,13 @@ def test_every_zone_name_can_be_read() -> None:
 def test_an_unknown_size_is_an_error_of_the_caller() -> None:
     with pytest.raises(KeyError):
         Calendar("UTC").starts("week", np.array([0]))
+
+
+def test_a_year_begins_with_the_local_first_of_january_and_also_a_last_one_is_whole() -> None:
+    berlin = Calendar("Europe/Berlin")
+    at = np.array([1_798_757_999_999_999, 1_798_758_000_000_000])  # the last instant of 2026 in Berlin, and the next
+    starts = berlin.starts("year", at)
+    assert starts.tolist() == [1_767_222_000_000_000, 1_798_758_000_000_000]
+    assert berlin.ends("year", starts).tolist() == [1_798_758_000_000_000, 1_830_294_000_000_000]
+    last = np.array([AT_END_US - 1])
+    assert Calendar("UTC").ends("year", Calendar("UTC").starts("year", last)).tolist() == [AT_END_US]
