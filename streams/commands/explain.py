@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from nanotally.streams.commands import charge_sources
-from nanotally.streams.commands.explain_words import document, words
+from nanotally.streams.commands.explain_document import document
+from nanotally.streams.commands.explain_words import words
 from nanotally.streams.commands.output import AsJson, say_json
 from nanotally.streams.domain.explaining import explain as work_out
 from nanotally.streams.environment import Environment

@@ -1,39 +1,35 @@
-"""An explanation as text for people and as a document for scripts; every figure is exact."""
+"""An explanation as text for people; every figure is exact and has its unit."""
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from nanotally.streams.commands.output import instant
-from nanotally.streams.domain.decimals import decimal_text, fixed_text
-from nanotally.streams.domain.explaining import HASH_DIGITS, Explanation, LineExplained, Piece
+from nanotally.streams.domain.decimals import fixed_text
+from nanotally.streams.domain.explaining import HASH_DIGITS, Explanation, Extra, LineExplained, Piece
+from nanotally.streams.domain.explaining_terms import with_overage
 from nanotally.streams.domain.records import NO_END
+from nanotally.streams.domain.rules import Rule
 from nanotally.streams.domain.tariff import Meter
 from nanotally.streams.tariffs import figures
 
 CHECK = "\N{HEAVY CHECK MARK}"
-_REASONS = {
-    "max_price": "the tariff asks more than the use's max_price allows",
-    "out_of_range": "the scope's quantity or total would leave what can be counted",
-    "no_tariff": "no tariff was in force for the product",
-    "unknown_meter": "the product's tariff has no such meter",
-    "no_rule": "no rule of the tariff matches the use",
-}
+_ROUNDED = {"up": "up", "down": "down", "half_up": "half up"}
 
 
 def words(explained: Explanation) -> str:
     """The explanation, a few lines of text."""
     out = _head(explained)
     for line in explained.lines:
-        out += _line(line, explained.currency)
+        out += line_words(line, explained.currency)
     if explained.version is not None:
-        version = explained.version
-        out.append(f"  tariff {version.tariff} v{version.version} {version.content_hash[:HASH_DIGITS]}")
+        for version in dict.fromkeys(line.version for line in explained.lines):
+            out.append(f"  tariff {version.tariff} v{version.version} {version.content_hash[:HASH_DIGITS]}")
+        for catalog in dict.fromkeys(line.catalog for line in explained.lines if line.catalog):
+            out.append(f"  catalog {catalog}")
         out.append(f"  worked out again in fractions from the charge and the tariff: the same {CHECK}")
     else:
-        said = _REASONS.get(explained.reason, explained.reason)
-        out.append(f"  {explained.outcome}: {said}")
+        out.append(f"  {explained.outcome}: {explained.said}")
     return "\n".join(out)
 
 
@@ -51,27 +47,44 @@ def _head(explained: Explanation) -> list[str]:
     return out
 
 
-def _line(line: LineExplained, currency: str) -> list[str]:
-    used = figures.quantity(line.quantity, line.meter)
-    out = [f"  {used} by rule {line.rule.name}{_scope(line)}"]
-    rows = [_piece(piece, line.meter, currency) for piece in line.pieces]
+def line_words(line: LineExplained, currency: str) -> list[str]:
+    """One line of the charge: what was counted, what that costs, how it becomes whole nanos, who gets it."""
+    out = [_title(line, currency)]
+    rows = [_cells(item, line, currency) for item in line.pieces]
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+    if line.step is not None and line.link == "rule":
+        out += _priced(line)
     for count, border, price, nanos in rows:
         cells = [
             f"{count:>{widths[0]}}",
             f"{border:<{widths[1]}}",
-            f"× {price:<{widths[2]}}",
+            f"× {price:<{widths[2]}}" if price else "",
             f"= {nanos:>{widths[3]}}",
         ]
         out.append("    " + " ".join(cell for cell in cells if cell.strip()) + " nanos")
     out += _whole_nanos(line, currency)
-    out.append(f"  split {line.rule.split}   of {line.paid:,} nanos, {line.base_before:,} divided like this before")
-    widest = max(len(part.account) for part in line.parts)
-    for part in reversed(line.parts):
-        share = "rest" if part.rest else figures.percent(part.fraction)
-        out.append(f"    {part.account:<{widest}}  {share:>6}  {part.nanos:>15,}")
-    out.append(f"    {'sum':<{widest}}          {sum(part.nanos for part in line.parts):>15,} {CHECK}")
-    return out
+    return out + _divided(line)
+
+
+def _title(line: LineExplained, currency: str) -> str:
+    variant = f" ({line.rule.variant})" if line.rule.variant else ""
+    if line.link == "minimum":
+        due = figures.money(line.rule.minimum_nanos, currency)
+        begun = figures.money(line.charged_before, currency)
+        said = f"rule {line.name} costs {due} at least{_since(line)}, {begun} was charged"
+        return f"  {said}: {figures.money(line.amount, currency)} of the rest"
+    if line.link == "sharing":
+        return f"  pass {line.name} is over{_since(line)}: {figures.money(line.amount, currency)} go to who was used"
+    if line.link == "pass":
+        listed = figures.money(line.quantity, currency)
+        return f"  {listed} list price by pass {line.name}{_scope(line)}"
+    used = figures.quantity(line.quantity, line.meter)
+    begins = "" if line.starts_us is None else f" from {instant(line.starts_us)}"
+    return f"  {used}{begins} by rule {line.name}{variant}{_scope(line)}"
+
+
+def _since(line: LineExplained) -> str:
+    return f" from {instant(line.scope_start_us)} to {instant(line.scope_end_us)}"
 
 
 def _scope(line: LineExplained) -> str:
@@ -81,100 +94,110 @@ def _scope(line: LineExplained) -> str:
     before = figures.number(Fraction(line.quantity_before, 10**line.meter.scale))
     after = figures.number(Fraction(line.quantity_before + line.quantity, 10**line.meter.scale))
     per = f" per {', '.join(line.rule.per)}" if line.rule.per else ""
-    since = (
-        "so far"
-        if line.scope_end_us == NO_END or kind == "life"
-        else f"this {kind} ({instant(line.scope_start_us)[:10]})"
-    )
+    if line.scope_end_us == NO_END or kind == "life":
+        since = "so far"
+    elif kind in ("session", "anchored"):
+        since = f"this {'session' if kind == 'session' else 'time'} (from {instant(line.scope_start_us)})"
+    else:
+        since = f"this {kind} ({instant(line.scope_start_us)[:10]})"
     return f"; {since}{per} {before} -> {after}"
 
 
-def _piece(piece: Piece, meter: Meter, currency: str) -> tuple[str, str, str, str]:
-    count = figures.number(Fraction(piece.quantity, 10**meter.scale))
-    lower = figures.number(Fraction(piece.lower, 10**meter.scale))
-    if piece.upper is None:
-        border = f"above {lower}" if piece.lower else ""
+def _priced(line: LineExplained) -> list[str]:
+    """What of the quantity is priced, where that is not all of it."""
+    rule, step, meter = line.rule, line.step, line.meter
+    out = []
+    if rule.price_from is not None:
+        place = (
+            f"catalog {line.catalog}" if rule.price_from.source == "catalog" else f"the use ({rule.price_from.name})"
+        )
+        out.append(f"    the price comes from {place}")
+    why = _allowance(rule, meter)
+    if step is None or not why:
+        return out
+    if rule.each is not None or (rule.free is not None and rule.free.events is not None):
+        out.append(f"    priced: {figures.quantity(step.billable_after, meter)} ({why})")
+        return out
+    before, after = (figures.number(Fraction(b, 10**meter.scale)) for b in (step.billable_before, step.billable_after))
+    return [*out, f"    priced: {before} -> {after} {figures.plural(meter.unit)} ({why})"]
+
+
+def _allowance(rule: Rule, meter: Meter) -> str:
+    parts = []
+    if rule.free is not None:
+        units = [] if rule.free.units is None else [figures.quantity(rule.free.units, meter)]
+        uses = [] if rule.free.events is None else [f"{rule.free.events} uses"]
+        parts.append(f"the first {' and '.join(units + uses)} free")
+    if rule.rounding is not None:
+        each = "each use " if rule.rounding.event else ""
+        parts.append(f"{each}rounded {_ROUNDED[rule.rounding.mode]} to {figures.quantity(rule.rounding.step, meter)}")
+    if rule.carry:
+        parts.append("by started steps, paid for in advance")
+    return ", ".join(parts)
+
+
+def _cells(item: Piece | Extra, line: LineExplained, currency: str) -> tuple[str, str, str, str]:
+    """Count, tier, price and nanos of one row."""
+    if isinstance(item, Extra):
+        return "", item.what, "", exact(item.nanos)
+    scale = line.meter.scale
+    count = figures.number(Fraction(item.quantity, 10**scale))
+    lower = figures.number(Fraction(item.lower, 10**scale))
+    if item.upper is None:
+        border = f"above {lower}" if item.lower else ""
     else:
-        upper = figures.number(Fraction(piece.upper, 10**meter.scale))
-        border = f"above {lower} to {upper}" if piece.lower else f"to {upper}"
-    return count, border, figures.price(piece.price, meter, currency), _exact(piece.nanos)
+        upper = figures.number(Fraction(item.upper, 10**scale))
+        border = f"above {lower} to {upper}" if item.lower else f"to {upper}"
+    if line.link == "pass":
+        return f"{count} {currency}", border, f"{figures.percent(item.price)} of the list price", exact(item.nanos)
+    return count, border, figures.price(item.price, line.meter, currency), exact(item.nanos)
 
 
 def _whole_nanos(line: LineExplained, currency: str) -> list[str]:
     """How the exact total becomes whole nanos, where that is not plain already."""
     out = []
-    asked = sum((piece.nanos for piece in line.pieces), Fraction(0))
-    cap = line.rule.cap_nanos
-    if cap is not None and int(line.total_after) > cap:
-        out.append(f"    exact total {_exact(line.total_after)} nanos, capped at {figures.money(cap, currency)}")
-    elif asked != line.amount:
-        out.append(
-            f"    exact total {_exact(line.total_before)} -> {_exact(line.total_after)} nanos; whole nanos "
-            f"{int(line.total_after):,} less {line.charged_before:,} charged before = {line.amount:,}"
-        )
+    if line.step is not None:
+        rule, total = line.rule, line.total_after
+        over, cap = with_overage(rule, total), rule.cap_nanos
+        if rule.overage is not None and over != total:
+            factor, above = figures.number(rule.overage.factor), figures.amount(rule.overage.above / 10**9, currency)
+            out.append(f"    exact total {exact(total)} nanos; what is above {above} × {factor}: {exact(over)} nanos")
+        if cap is not None and int(over) > cap:
+            out.append(f"    exact total {exact(over)} nanos, capped at {figures.money(cap, currency)}")
+        elif rule.scope == "event" and line.amount == rule.minimum_nanos > int(over):
+            out.append(f"    exact total {exact(over)} nanos, raised to {figures.money(rule.minimum_nanos, currency)}")
+        elif line.step.nanos != line.amount:
+            before = with_overage(rule, line.total_before)
+            out.append(
+                f"    exact total {exact(before)} -> {exact(over)} nanos; whole nanos "
+                f"{int(over):,} less {line.charged_before:,} charged before = {line.amount:,}"
+            )
+    if line.amount < 0:
+        out.append(f"    the whole costs less than was charged: {-line.amount:,} nanos are given back")
     if line.nothing:
         out.append(f"    {line.nothing}")
     return out
 
 
-def _exact(value: Fraction) -> str:
+def _divided(line: LineExplained) -> list[str]:
+    if line.pass_name:
+        return [
+            f"    list price {line.amount:,} nanos; what the payer pays for it is in the line of pass {line.pass_name}"
+        ]
+    if line.link == "pass":
+        return [f"    paid {line.paid:,} nanos into {line.parts[0].account}, to be shared out when the pass ends"]
+    divided = line.amount if line.link == "sharing" else line.paid
+    name = line.rule.split if line.link == "rule" else "by the uses"
+    out = [f"  split {name}   of {divided:,} nanos, {line.base_before:,} divided like this before"]
+    widest = max(len(part.account) for part in line.parts)
+    for part in reversed(line.parts):
+        share = "rest" if part.rest else figures.percent(part.fraction)
+        out.append(f"    {part.account:<{widest}}  {share:>6}  {part.nanos:>15,}")
+    out.append(f"    {'sum':<{widest}}          {sum(part.nanos for part in line.parts):>15,} {CHECK}")
+    return out
+
+
+def exact(value: Fraction) -> str:
+    """'322,200', '666,666 2/3': whole nanos and the fraction beyond them."""
     whole, rest = divmod(value, 1)
     return f"{whole:,} {rest}" if rest else f"{whole:,}"
-
-
-def document(explained: Explanation) -> dict[str, Any]:
-    """The explanation for scripts: nanos as whole numbers or exact fractions ('20000/3'), amounts as decimals."""
-    version = explained.version
-    event = explained.event or {}
-    rated = {} if version is None else {
-        "tariff": version.tariff, "version": version.version, "tariff_hash": version.content_hash,
-    }  # fmt: skip
-    return {
-        "charge": explained.name,
-        "outcome": explained.outcome,
-        "reason": explained.reason,
-        **{name: event.get(name) for name in ("event_id", "product", "payer", "creator", "item", "meter")},
-        "occurred_at": instant(event["occurred_at"]) if event else None,
-        "booked_at": instant(explained.booked_at_us),
-        "late": explained.late,
-        "amount": decimal_text(explained.paid),
-        "currency": explained.currency,
-        **rated,
-        "lines": [_line_document(line) for line in explained.lines],
-        "verified": version is not None,
-    }
-
-
-def _line_document(line: LineExplained) -> dict[str, Any]:
-    scale = line.meter.scale
-    return {
-        "rule": line.rule.name,
-        "scope": line.rule.scope,
-        "scope_start": instant(line.scope_start_us),
-        "scope_end": instant(line.scope_end_us),
-        "quantity_before": decimal_text(line.quantity_before, scale),
-        "quantity": decimal_text(line.quantity, scale),
-        "quantity_after": decimal_text(line.quantity_before + line.quantity, scale),
-        "pieces": [
-            {
-                "quantity": decimal_text(piece.quantity, scale),
-                "above": decimal_text(piece.lower, scale),
-                "to": None if piece.upper is None else decimal_text(piece.upper, scale),
-                "nanos_per_unit": str(piece.price * 10**scale),
-                "nanos": str(piece.nanos),
-            }
-            for piece in line.pieces
-        ],
-        "exact_nanos_before": str(line.total_before),
-        "exact_nanos_after": str(line.total_after),
-        "charged_nanos_before": line.charged_before,
-        "amount_nanos": line.amount,
-        "paid_nanos": line.paid,
-        "split": line.rule.split,
-        "base_nanos_before": line.base_before,
-        "shares": [
-            {"account": part.account, "fraction": str(part.fraction), "nanos": part.nanos, "rest": part.rest}
-            for part in line.parts
-        ],
-        "nothing": line.nothing,
-    }

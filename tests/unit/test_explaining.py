@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nanotally.streams.commands.explain_words import document, words
+from nanotally.streams.commands.explain_document import document
+from nanotally.streams.commands.explain_words import words
 from nanotally.streams.domain.explaining import Differs, Piece, charge_name, explain, why_nothing
 from nanotally.streams.domain.tariff import Condition, Meter, Party, Rule, Split, TariffVersion, Tier
 from nanotally.streams.errors import ExitCode
@@ -304,8 +305,23 @@ def test_the_first_rule_that_matches_must_be_the_one_that_rated() -> None:
         explain(charge(free, page), TARIFF)
 
 
-def nothing(rule: Rule, before: int, quantity: int = 1, charged: int = 0) -> str:
-    return why_nothing(line(rule, quantity_before=before, quantity=quantity, charged_before=charged), TARIFF)
+def nothing(rule: Rule, before: int, quantity: int = 1, charged: int = 0, rose: int = 0) -> str:
+    return why_nothing(free_line(rule, before, quantity, charged, rose), TARIFF)
+
+
+def free_line(rule: Rule, before: int, quantity: int = 1, charged: int = 0, rose: int = 0) -> dict[str, Any]:
+    """A line of nothing; `rose`: thirds of a nano by which the exact total rose."""
+    return line(
+        rule,
+        quantity_before=before,
+        quantity=quantity,
+        total_before=0,
+        total_after=0,
+        remainder_after=rose,
+        remainder_den=3,
+        charged_before=charged,
+        amount_nanos=0,
+    )
 
 
 def test_why_nothing_was_charged_is_said() -> None:
@@ -316,14 +332,14 @@ def test_why_nothing_was_charged_is_said() -> None:
     gift = Rule("gift", "page.view", (), (Tier(None, Fraction(0)),), (), "event", "standard")
     version = TariffVersion("t", 1, 0, "USD", "UTC", (), TARIFF.meters, (STANDARD,), (allowance, tiny, gift))
 
-    def of(rule: Rule, before: int) -> str:
-        return why_nothing(line(rule, quantity_before=before, quantity=1, charged_before=0), version)
+    def of(rule: Rule, before: int, rose: int = 0) -> str:
+        return why_nothing(free_line(rule, before, rose=rose), version)
 
     assert nothing(ARTICLE, before=1) == "free: counted already in this day"
     assert nothing(SONG, before=700, charged=4_000_000) == "free: the cap of 0.004 USD is reached before"
     assert nothing(SONG, before=0, quantity=0) == "free: nothing was used"
     assert of(allowance, 99) == "free: within the first 100 page in this month"
-    assert of(tiny, 0) == "free so far: below one nano, the exact value is carried on"
+    assert of(tiny, 0, rose=1) == "free so far: below one nano, the exact value is carried on"
     assert of(gift, 0) == "free by its rule"
 
 

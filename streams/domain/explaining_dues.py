@@ -1,0 +1,95 @@
+"""What fell due at the end of a scope or of a pass, worked out again.
+
+By how much each split's uses had been charged is in their charges, not in this one: that the parts add up to what is
+due, and how each part is divided, is worked out here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nanotally.streams.domain.explaining_lines import state_of, total_of
+from nanotally.streams.domain.explaining_model import Differs, LineExplained, Part, same
+from nanotally.streams.domain.explaining_shares import check_parts, fractions_told, parts_of
+from nanotally.streams.domain.tariff import Meter, TariffVersion
+
+
+def due_line(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineExplained:
+    """A line of what fell due: a minimum, or a part of what a pass took in."""
+    return _minimum(at, line, version) if line["link"] == "minimum" else _sharing(at, line, version)
+
+
+def check_due(charge: Mapping[str, Any], lines: Sequence[LineExplained]) -> None:
+    """Raises Differs where the parts do not add up to what was due."""
+    minimum = [line for line in lines if line.link == "minimum"]
+    if minimum:
+        first = minimum[0]
+        asked = sum(line.amount for line in minimum)
+        same("sum of the minimum's lines", first.rule.minimum_nanos - first.charged_before, asked)
+    same("booked_at", min(line.scope_end_us for line in lines) - 1, charge["booked_at"])
+
+
+def _minimum(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineExplained:
+    rule = next((r for r in version.rules if r.name == line["rule"] and r.minimum_nanos), None)
+    if rule is None:
+        names = ", ".join(r.name for r in version.rules if r.minimum_nanos)
+        raise Differs(f"{at}, rule", f"one with a minimum: {names or 'there is none'}", line["rule"])
+    same(f"{at}, minimum_nanos", rule.minimum_nanos, line["minimum_nanos"])
+    same(f"{at}, scope", rule.scope, line["scope"])
+    covering = next((p.name for p in version.passes if rule.name in p.covers), None)
+    same(f"{at}, pass", covering, line["pass"])
+    same(f"{at}, paid_nanos", line["amount_nanos"] if covering is None else 0, line["paid_nanos"])
+    parts = parts_of(fractions_told(at, line["shares"]), line["base_before"], line["paid_nanos"])
+    check_parts(at, parts, line["shares"])
+    meter = version.meter_by_name[rule.meter]
+    return _explained(at, line, rule.name, rule, version, meter, parts, covering or "")
+
+
+def _sharing(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineExplained:
+    same(f"{at}, link", "sharing", line["link"])
+    chosen = next((p for p in version.passes if p.name == line["rule"]), None)
+    if chosen is None:
+        raise Differs(f"{at}, pass", f"one of {', '.join(p.name for p in version.passes) or 'none'}", line["rule"])
+    same(f"{at}, paid_nanos", 0, line["paid_nanos"])
+    pool = f"pool:{version.tariff}/{chosen.name}"
+    if not line["shares"] or line["shares"][-1]["account"] != pool:
+        raise Differs(f"{at}, last share", pool, line["shares"][-1]["account"] if line["shares"] else "none")
+    same(f"{at}, share of {pool}", -line["amount_nanos"], line["shares"][-1]["nanos"])
+    parts = parts_of(fractions_told(at, line["shares"][:-1]), line["base_before"], line["amount_nanos"])
+    check_parts(at, parts, line["shares"][:-1])
+    from_pool = Part(pool, sum((p.fraction for p in parts), parts[0].fraction * 0), -line["amount_nanos"], rest=False)
+    meter = Meter("list price", version.currency, 9)
+    return _explained(at, line, chosen.name, chosen.price, version, meter, (from_pool, *parts), "")
+
+
+def _explained(
+    at: str,
+    line: Mapping[str, Any],
+    name: str,
+    rule: Any,
+    version: TariffVersion,
+    meter: Meter,
+    parts: tuple[Part, ...],
+    pass_name: str,
+) -> LineExplained:
+    return LineExplained(
+        line["link"],
+        name,
+        rule,
+        version,
+        meter,
+        line["scope_start"],
+        line["scope_end"],
+        state_of(at, line),
+        line["quantity"],
+        None,
+        total_of(at, line, "after"),
+        line["amount_nanos"],
+        line["paid_nanos"],
+        line["base_before"],
+        parts,
+        "",
+        None,
+        pass_name,
+        line["catalog"],
+    )
