@@ -31,27 +31,37 @@ def show(
     book: Annotated[int | None, typer.Option(help="An earlier rule book, by its number.")] = None,
     source: Annotated[bool, typer.Option("--source", help="The file as it was written.")] = False,
     scheduled: Annotated[bool, typer.Option("--scheduled", help="The versions that are still to come.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw what each rule costs over the quantity.")] = False,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="The same drawing as an SVG file.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the newest rule book, or what a tariff in it means.
 
     A name that is a file (it ends in .yaml or .yml, or has a /) is read from the disk and needs no services.
 
-    Example: nanotally tariff show media-and-ai
+    With --plot it draws, for each rule, the price over the quantity that a scope has cumulated and what one more unit
+    costs there, worked out by the engine, with the exact values at borders.
+
+    Example: nanotally tariff show media-and-ai --plot
     """
     if tariff is not None and is_file(tariff):
         if version is not None or book is not None or scheduled:
             raise typer.BadParameter(
                 "a file has no --version, --book or --scheduled; name a tariff", param_hint="TARIFF"
             )
-        _show_file(Path(tariff), source, as_json)
+        if plot or svg:
+            _draw((read_tariff(Path(tariff)),), plot, svg)
+        else:
+            _show_file(Path(tariff), source, as_json)
         return
     now_us = time.time_ns() // 1000
     published = book_numbered(published_books(Environment.load()), book)
     chosen = tariffs_named(published.book, tariff, version)
     if scheduled:
         chosen = tuple(t for t in chosen if t.effective_from_us > now_us)
-    if as_json:
+    if plot or svg:
+        _draw(chosen if version is not None or tariff is None else _newest(chosen, now_us), plot, svg)
+    elif as_json:
         say_json(_book_document(published, chosen))
     elif source:
         typer.echo("---\n".join(published.sources[t.tariff, t.version] for t in chosen))
@@ -89,6 +99,25 @@ def withdraw(
     held = figures.listing([f"{t.tariff} {t.version}" for t in book.tariffs])
     typer.echo(f"rule book {book.number} holds {held}  (hash {book.book_hash[:16]})")
     typer.echo(f"activated in {len(partitions)} partitions of usage")
+
+
+def _newest(versions: Sequence[TariffVersion], now_us: int) -> Sequence[TariffVersion]:
+    """Of one tariff's versions the one in force, or the first to come."""
+    ordered = sorted(versions, key=lambda t: (t.effective_from_us, t.version))
+    begun = [t for t in ordered if t.effective_from_us <= now_us]
+    return begun[-1:] or ordered[:1]
+
+
+def _draw(versions: Sequence[TariffVersion], in_terminal: bool, svg: Path | None) -> None:
+    if svg is not None and len(versions) > 1:
+        held = figures.listing([f"{t.tariff} {t.version}" for t in versions])
+        raise typer.BadParameter(f"one SVG file is of one version; there are {held}", param_hint="--svg")
+    from nanotally.streams.commands import plot  # the engine is not loaded by the other commands
+
+    if in_terminal:
+        typer.echo("\n\n".join(plot.terminal(t) for t in versions))
+    if svg is not None:
+        plot.write_svg(versions[0], svg)
 
 
 def version_line(t: TariffVersion) -> dict[str, Any]:
