@@ -57,8 +57,8 @@ def test_shares_sum_to_the_amount_and_stay_near_their_fractions(seed: int) -> No
         if base >= BASE_MUCH:
             continue  # there the base begins anew, and may be off anew
         _, parties_of = key
-        for account, fraction in parties_of:
-            assert abs(got[key, account] - fraction * base) < max(1, len(parties_of) - 1)
+        for part in parties_of:
+            assert abs(got[key, part.account] - part.fraction * base) < max(1, len(parties_of) - 1)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -66,7 +66,7 @@ def test_a_scope_under_one_version_costs_the_floor_of_its_whole_quantity(seed: i
     made = scenario(seed)
     scopes: dict[Any, list[Line]] = defaultdict(list)
     for line in lines_of(run(made)):
-        scopes[line.scope_key].append(line)
+        scopes[line.scope_place].append(line)
     for lines in scopes.values():
         if len({line.version for line in lines}) > 1:
             continue
@@ -165,6 +165,6 @@ def doubled(records: list[Record]) -> list[Record]:
 def per_scope(charges: list[Charge]) -> dict[Any, tuple[int, Fraction]]:
     sums: dict[Any, tuple[int, Fraction]] = {}
     for line in (line for charge in charges for line in charge.lines):
-        paid, _ = sums.get(line.scope_key, (0, Fraction(0)))
-        sums[line.scope_key] = paid + line.amount_nanos, line.total_after
+        paid, _ = sums.get(line.scope_place, (0, Fraction(0)))
+        sums[line.scope_place] = paid + line.amount_nanos, line.total_after
     return sums

@@ -8,28 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from fractions import Fraction
-from math import floor, lcm
-from typing import Any
+from math import lcm
 
 from kafka.partitioner.default import murmur2
 
-from nanotally.streams.domain.tariff import Meter, Rule, RuleBook, Settings, TariffVersion
-from tests.support.reference_pricing import (
-    divide,
-    exact_price,
-    field_of,
-    first_rule,
-    max_price_nanos,
-    resolve_split,
-    scope_bounds,
-    version_at,
-    window,
-)
+from nanotally.streams.domain.tariff import RuleBook, Settings
+from tests.support.reference_dues import lines_due, next_due
+from tests.support.reference_scopes import Priced, Scopes
+from tests.support.reference_splits import Part, Parts, divide
+from tests.support.reference_uses import Found, look_up, rate_use
 from tests.support.reference_values import (
     LONG_AGO,
-    TOO_MUCH,
     Charge,
     Control,
     ControlTaken,
@@ -40,10 +31,12 @@ from tests.support.reference_values import (
     Outputs,
     Record,
     Reject,
+    Share,
     Statement,
     Sum,
     Tally,
 )
+from tests.support.reference_windows import window
 
 BASE_MUCH = 2**61
 ID_BYTES, ITEM_BYTES, ATTRIBUTE_BYTES, ATTRIBUTES = 256, 1024, 1024, 64
@@ -51,27 +44,13 @@ QUANTITY_MAX, SCALE_MAX = 10**15, 18
 YEAR_2000_US, YEAR_2200_US = 946_684_800_000_000, 7_258_118_400_000_000
 
 
-@dataclass
-class Scope:
-    """What a scope has cumulated: unscaled quantity, the exact total without cap, whole nanos charged."""
-
-    quantity: int = 0
-    total: Fraction = Fraction(0)
-    charged: int = 0
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the tariff says about a use."""
-
-    version: TariffVersion
-    rule: Rule
-    meter: Meter
-    max_price: Fraction | None
-
-
 def partition_of(payer: str, partitions: int) -> int:
     return int((murmur2(payer.encode()) & 0x7FFFFFFF) % partitions)
+
+
+def pool_of(tariff: str, name: str) -> str:
+    """Where a pass keeps what it took in."""
+    return f"pool:{tariff}/{name}"
 
 
 def row_id(what: str, account: str, period: str, start_us: int, currency: str) -> str:
@@ -89,8 +68,9 @@ class PayersReference:
         self.closed_to = LONG_AGO
         self.forgotten_to = LONG_AGO  # ids of uses before this are forgotten; a running maximum
         self.seen: dict[tuple[str, str, str], Event] = {}
-        self.scopes: dict[tuple[Any, ...], Scope] = {}
-        self.bases: dict[tuple[Any, ...], int] = {}
+        self.scopes = Scopes()
+        self.bases: dict[tuple[str, Parts], int] = {}
+        self.at_offset = 0  # charges written at the offset of the record that is being taken
         self.windows: dict[tuple[int, str, int, str, str, str, int, str], Sum] = {}
         self.periods: dict[tuple[int, int, str, str], Sum] = {}
         self.late_versions: dict[tuple[str, int], int] = {}  # when they came, which was after their own time
@@ -107,6 +87,7 @@ class PayersReference:
     def take(self, record: Record) -> tuple[str, str]:
         """One record; gives outcome and reason, everything else is added to `out`."""
         value = record.value
+        self.at_offset = 0
         if isinstance(value, Garbage):
             outcome, reason = "rejected", value.reason
         elif isinstance(value, Control):
@@ -140,29 +121,30 @@ class PayersReference:
                 return "rejected", "bad_book"
             if self.book and book.number <= self.book.number:
                 return "control", ""
-            self.activate(book, record.recorded_at_us)
+            self.activate(record, book)
             self.taken(record, control, None, book.number, book.book_hash)
         elif control.kind == "tick":
-            self.move(record.recorded_at_us - self.settings.lateness_us)
+            self.move(record, record.recorded_at_us - self.settings.lateness_us)
             if self.watermark > before:
                 self.taken(record, control, self.watermark, None, None)
         elif control.kind == "close":
             if at is None or not 0 <= at < YEAR_2200_US:
                 return "rejected", "bad_control"
-            self.move(at)
+            self.move(record, at)
             if self.watermark > before:
                 self.taken(record, control, at, None, None)
         else:
             return "rejected", "bad_control"
         return "control", ""
 
-    def activate(self, book: RuleBook, recorded_at: int) -> None:
+    def activate(self, record: Record, book: RuleBook) -> None:
+        recorded_at = record.recorded_at_us
         before = {(v.tariff, v.version) for v in self.book.tariffs} if self.book else None
         for v in book.tariffs:
             if before is not None and (v.tariff, v.version) not in before and v.effective_from_us < recorded_at:
                 self.late_versions[v.tariff, v.version] = recorded_at
         self.book = book
-        self.move(self.watermark)
+        self.move(record, self.watermark)
 
     def taken(
         self, record: Record, control: Control, at: int | None, number: int | None, book_hash: str | None
@@ -183,17 +165,23 @@ class PayersReference:
         before = self.seen.get(key)
         if before is not None and before["occurred_at"] >= self.forgotten_to:
             return ("duplicate", "") if before == event else ("rejected", "conflict")
-        outcome, reason, found = self.look_up(event)
+        outcome, reason, found = look_up(self.book, event)
         if outcome == "rejected":
             return outcome, reason
-        watermark = max(self.watermark, event["occurred_at"] - self.settings.lateness_us)
-        booked_at = max(event["occurred_at"], watermark)
-        line: Line | None = None
+        # What has ended is due and closed before the use is priced: both may divide by the same base.
+        self.move(record, event["occurred_at"] - self.settings.lateness_us)
+        booked_at, lines = max(event["occurred_at"], self.watermark), list[Priced]()
         if found is not None:
-            outcome, reason, line = self.price(event, found, booked_at, record.offset)
-        self.move(watermark)
+            assert self.book is not None
+            trial = self.scopes.trial()
+            priced = rate_use(trial, self.book, event, found, self.watermark, record.offset)
+            if isinstance(priced, tuple):
+                outcome, reason = priced
+            else:
+                lines = priced
+                self.scopes.keep(trial, priced)
         self.seen[key] = event
-        self.book_charge(record, event, booked_at, outcome, reason, found, line)
+        self.book_charge(record, event, booked_at, outcome, reason, found, lines)
         return outcome, reason
 
     def unsound(self, event: Event) -> str | None:
@@ -226,75 +214,6 @@ class PayersReference:
             return "too_old"
         return None
 
-    def look_up(self, event: Event) -> tuple[str, str, Found | None]:
-        """The rule for the use, or the outcome and reason why there is none."""
-        tariff = self.book.tariff_of(event["product"]) if self.book else None
-        version = version_at(self.book, tariff, event["occurred_at"]) if self.book and tariff else None
-        if version is None:
-            return "unpriced", "no_tariff", None
-        meter = next((m for m in version.meters if m.name == event["meter"]), None)
-        if meter is None:
-            return "unpriced", "unknown_meter", None
-        if event["scale"] != meter.scale:
-            return "rejected", "wrong_scale", None
-        if "session" in meter.needs and event["session"] is None:
-            return "rejected", "no_session", None
-        rule = first_rule(version, event)
-        if rule is None:
-            return "unpriced", "no_rule", None
-        limit = None
-        if "max_price" in event["attributes"]:
-            limit = max_price_nanos(event["attributes"]["max_price"])
-            if limit is None:
-                return "rejected", "bad_price", None
-        return "charged", "", Found(version, rule, meter, limit)
-
-    def price(self, event: Event, found: Found, booked_at: int, offset: int) -> tuple[str, str, Line | None]:
-        """The line of the use. Changes nothing yet."""
-        rule, version = found.rule, found.version
-        start, end = scope_bounds(rule.scope, booked_at, version.calendar)
-        per = tuple((name, field_of(event, name)) for name in rule.per)
-        own = offset if rule.scope == "event" else None
-        key = (event["payer"], version.tariff, rule.name, rule.meter, rule.scope, per, start, own)
-        scope = self.scopes.get(key, Scope())
-        quantity = scope.quantity + event["quantity"]
-        step = exact_price(rule, quantity) - exact_price(rule, scope.quantity)
-        total = scope.total + step
-        if max(floor(total), quantity) >= TOO_MUCH:
-            return "refused", "out_of_range", None
-        room = step if rule.cap_nanos is None else Fraction(max(0, rule.cap_nanos - scope.charged))
-        if found.max_price is not None and min(step, room) > found.max_price:
-            return "refused", "max_price", None
-        due = floor(total) if rule.cap_nanos is None else min(floor(total), rule.cap_nanos)
-        amount = max(0, due - scope.charged)
-        parties = resolve_split(next(s for s in version.splits if s.name == rule.split), event)
-        split_key = (version.currency, parties)
-        base = self.bases.get(split_key, 0)
-        if base >= BASE_MUCH:  # a base less by the common denominator divides alike
-            base %= lcm(*(fraction.denominator for _, fraction in parties))
-        line = Line(
-            tariff=version.tariff,
-            version=version.version,
-            tariff_hash=version.content_hash[:16],
-            rule=rule.name,
-            scope=rule.scope,
-            scope_key=key,
-            scope_start_us=start,
-            scope_end_us=end,
-            quantity_before=scope.quantity,
-            quantity=event["quantity"],
-            total_before=scope.total,
-            total_after=total,
-            charged_before=scope.charged,
-            amount_nanos=amount,
-            paid_nanos=amount,
-            split=rule.split,
-            split_key=split_key,
-            base_before=base,
-            shares=divide(parties, base, amount),
-        )
-        return "charged", "", line
-
     def book_charge(
         self,
         record: Record,
@@ -303,66 +222,122 @@ class PayersReference:
         outcome: str,
         reason: str,
         found: Found | None,
-        line: Line | None,
+        lines: list[Priced],
     ) -> None:
         late = booked_at > event["occurred_at"]
-        self.out.charges.append(
-            Charge(
-                usage_offset=record.offset,
-                n=0,
-                event=event,
-                payer=event["payer"],
-                recorded_at_us=record.recorded_at_us,
-                booked_at_us=booked_at,
-                late=late,
-                flags="late_version" if line and self.came_late(line, event) else "",
-                outcome=outcome,
-                reason=reason,
-                currency=found.version.currency if found else "",
-                paid_nanos=line.paid_nanos if line else 0,
-                book_number=self.book.number if self.book else -1,
-                lines=(line,) if line else (),
-            )
+        currency = found.version.currency if found else ""
+        divided = tuple(self.divided(p, currency) for p in lines)
+        charge = Charge(
+            usage_offset=record.offset,
+            n=self.at_offset,
+            event=event,
+            payer=event["payer"],
+            series=(event["product"], event["meter"], event["scale"]),
+            recorded_at_us=record.recorded_at_us,
+            booked_at_us=booked_at,
+            late=late,
+            flags="late_version" if any(map(self.came_late, lines)) else "",
+            outcome=outcome,
+            reason=reason,
+            currency=currency,
+            paid_nanos=sum(line.paid_nanos for line in divided),
+            book_number=self.book.number if self.book else -1,
+            lines=divided,
         )
+        self.out.charges.append(charge)
         self.count("late", late)
-        if line and found:
-            self.count("free", line.paid_nanos == 0)
-            self.fold(event, line, booked_at, found.version.currency)
+        if charge.lines:
+            self.count("free", charge.paid_nanos == 0)
+            self.book_money(charge)
 
-    def came_late(self, line: Line, event: Event) -> bool:
-        """Whether the version that priced the use came into force after the use."""
-        return bool(event["occurred_at"] < self.late_versions.get((line.tariff, line.version), LONG_AGO))
+    def came_late(self, priced: Priced) -> bool:
+        """Whether the version that priced the use came into force after it."""
+        came = self.late_versions.get((priced.version.tariff, priced.version.version), LONG_AGO)
+        return priced.start_us is not None and priced.start_us < came
 
-    def fold(self, event: Event, line: Line, booked_at: int, currency: str) -> None:
-        """A charge into scope, base, open windows, period and earnings."""
-        if line.scope != "event":
-            self.scopes[line.scope_key] = Scope(
-                line.quantity_before + line.quantity, line.total_after, line.charged_before + line.amount_nanos
-            )
-        self.bases[line.split_key] = line.base_before + line.paid_nanos
-        self.sum(f"paid.{currency}", line.paid_nanos)
-        self.sum(f"shares.{currency}", sum(s.nanos for s in line.shares))
-        account, series = f"payer:{event['payer']}", (event["product"], event["meter"], event["scale"], currency)
+    def divided(self, priced: Priced, currency: str) -> Line:
+        """The line with who gets what of it; the base moves. A pass keeps all in its pool until it is shared out."""
+        line = priced.line
+        if priced.parts is None:
+            pool = Part(pool_of(line.tariff, line.rule), Fraction(1))
+            return replace(line, shares=divide((pool,), 0, line.paid_nanos))
+        key, base = (currency, priced.parts), self.base(currency, priced.parts)
+        if line.link == "sharing":
+            shares = divide(priced.parts, base, line.amount_nanos)
+            shares += (Share(pool_of(line.tariff, line.rule), Fraction(1), -line.amount_nanos),)
+            self.bases[key] = base + line.amount_nanos
+        else:
+            shares = divide(priced.parts, base, line.paid_nanos)
+            if line.pass_name is None:
+                self.bases[key] = base + line.paid_nanos
+        return replace(line, split_key=key, base_before=base, shares=shares)
+
+    def base(self, currency: str, parts: Parts) -> int:
+        base = self.bases.get((currency, parts), 0)
+        if base >= BASE_MUCH:  # a base less by the common denominator divides alike
+            base %= lcm(*(part.fraction.denominator for part in parts))
+        return base
+
+    def book_money(self, charge: Charge) -> None:
+        """A charge into open windows, period, earnings and sums."""
+        one, quantity = (1, charge.event["quantity"]) if charge.event is not None else (0, 0)
+        currency, booked_at = charge.currency, charge.booked_at_us
+        self.sum(f"paid.{currency}", charge.paid_nanos)
+        account, series = f"payer:{charge.payer}", (*charge.series, currency)
         for size in self.settings.windows:
             start, end = window(size, booked_at, self.settings.zone)
             key = (end, size, start, account, *series)
-            self.windows.setdefault(key, Sum()).add(1, event["quantity"], line.paid_nanos)
+            self.windows.setdefault(key, Sum()).add(one, quantity, charge.paid_nanos)
         start, end = window(self.settings.settlement, booked_at, self.settings.zone)
-        self.periods.setdefault((end, start, account, currency), Sum()).add(1, 0, line.paid_nanos)
+        self.periods.setdefault((end, start, account, currency), Sum()).add(one, 0, charge.paid_nanos)
         minute, _ = window("minute", booked_at, self.settings.zone)
-        for share in line.shares:
-            earned = self.out.earnings.setdefault(EarningKey(share.account, minute, *series), Sum())
-            earned.add(1, event["quantity"], share.nanos)
+        for i, line in enumerate(charge.lines):
+            self.sum(f"shares.{currency}", sum(s.nanos for s in line.shares))
+            for share in line.shares:
+                earned = self.out.earnings.setdefault(EarningKey(share.account, minute, *series), Sum())
+                earned.add(one if i == 0 else 0, line.used if line.link == "rule" else 0, share.nanos)
 
     # ---- time ----
 
-    def move(self, to: int) -> None:
-        """The watermark is a running maximum; what has ended behind it is closed."""
+    def move(self, record: Record, to: int) -> None:
+        """The watermark is a running maximum; what has ended behind it falls due and is closed."""
         self.watermark = max(self.watermark, to)
         if self.watermark > LONG_AGO:
             self.forgotten_to = max(self.forgotten_to, self.watermark - self.settings.horizon_us)
         if self.watermark > self.closed_to:
+            while (due := next_due(self.scopes, self.watermark)) is not None:
+                self.write_due(record, *lines_due(self.scopes, due))
             self.close()
+
+    def write_due(self, record: Record, end_us: int, lines: list[Priced]) -> None:
+        """What a scope that has ended still asks for, or what a pass took in: booked at its last instant."""
+        line, version = lines[0].line, lines[0].version
+        key = lines[0].place[0]
+        meter = next((m for m in version.meters if m.name == key.meter), None)
+        reason = "pass" if line.link == "sharing" else "minimum"
+        divided = tuple(self.divided(p, version.currency) for p in lines)
+        charge = Charge(
+            usage_offset=record.offset,
+            n=self.at_offset,
+            event=None,
+            payer=key.payer,
+            series=("", meter.name if meter else "", meter.scale if meter else 0),
+            recorded_at_us=record.recorded_at_us,
+            booked_at_us=end_us - 1,
+            late=False,
+            flags="",
+            outcome="due",
+            reason=reason,
+            currency=version.currency,
+            paid_nanos=sum(x.paid_nanos for x in divided),
+            book_number=self.book.number if self.book else -1,
+            lines=divided,
+        )
+        self.out.charges.append(charge)
+        self.at_offset += 1
+        self.count("due")
+        self.count(f"due.{reason}")
+        self.book_money(charge)
 
     def close(self) -> None:
         for key in sorted(k for k in self.windows if k[0] <= self.watermark):

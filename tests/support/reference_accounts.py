@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from nanotally.streams.domain.tariff import Settings
 from tests.support.reference import row_id
-from tests.support.reference_pricing import window
 from tests.support.reference_values import LONG_AGO, EarningKey, Sum, Tally
+from tests.support.reference_windows import window
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import astuple
 from fractions import Fraction
 from typing import Any
 
+from nanotally.streams.domain.tariff import OPENED_SCOPES
 from tests.support.reference import PayersReference
 from tests.support.reference_accounts import AccountsReference
 from tests.support.reference_driver import Found
@@ -98,25 +99,23 @@ def compare_controls(scenario: Scenario, reference: PayersReference, found: Foun
 
 
 def compare_charges(scenario: Scenario, reference: PayersReference, found: Found) -> None:
-    there = {c["usage_offset"]: c for c in found.of("Charge")}
-    same_places(
-        scenario,
-        "charges",
-        (c.usage_offset for c in reference.out.charges),
-        [c["usage_offset"] for c in found.of("Charge")],
-    )
+    there = {(c["usage_offset"], c["n"]): c for c in found.of("Charge")}
+    order = [(c["usage_offset"], c["n"]) for c in found.of("Charge")]
+    same_places(scenario, "charges", ((c.usage_offset, c.n) for c in reference.out.charges), order)
     keys = Pairing(scenario)
     for charge in reference.out.charges:
-        record = there[charge.usage_offset]
-        where = f"offset {charge.usage_offset}"
+        record = there[charge.usage_offset, charge.n]
+        where = f"offset {charge.usage_offset}, charge {charge.n}"
         same(scenario, where, charge_fields(scenario, charge), record)
-        if len(record["lines"]) != len(charge.lines):
-            complain(scenario, where, "lines", len(charge.lines), len(record["lines"]))
-        for line, told in zip(charge.lines, record["lines"], strict=True):
-            compare_line(scenario, where, line, told)
-            keys.pair(where, "scope key", line.scope_key, (told["scope_key_high"], told["scope_key_low"]))
-            keys.pair(where, "split key", line.split_key, (told["split_key_high"], told["split_key_low"]))
-    order = [c["usage_offset"] for c in found.of("Charge")]
+        links = [line["link"] for line in record["lines"]]
+        if links != [line.link for line in charge.lines]:
+            complain(scenario, where, "links of its lines", [line.link for line in charge.lines], links)
+        for i, (line, told) in enumerate(zip(charge.lines, record["lines"], strict=True)):
+            compare_line(scenario, f"{where}, line {i}", line, told)
+            start = None if line.scope in OPENED_SCOPES or line.scope == "event" else line.scope_start_us
+            keys.pair(where, "scope key", (line.scope_key, start), (told["scope_key_high"], told["scope_key_low"]))
+            if line.split_key:
+                keys.pair(where, "split key", line.split_key, (told["split_key_high"], told["split_key_low"]))
     if order != sorted(order):
         complain(scenario, "charges", "order of writing", sorted(order), order)
 
@@ -140,21 +139,21 @@ def charge_fields(scenario: Scenario, charge: Charge) -> dict[str, Any]:
 
 
 def compare_line(scenario: Scenario, where: str, line: Line, told: Mapping[str, Any]) -> None:
-    names = ["tariff", "version", "tariff_hash", "rule", "scope", "quantity_before", "quantity", "charged_before"]
-    names += ["amount_nanos", "paid_nanos", "split", "base_before"]
+    names = ["link", "tariff", "version", "tariff_hash", "rule", "variant", "scope", "minimum_nanos", "uses_before"]
+    names += ["quantity_before", "quantity", "over_before", "over_after", "charged_before", "amount_nanos"]
+    names += ["paid_nanos", "catalog", "split", "base_before"]
     expected = {name: getattr(line, name) for name in names}
-    expected |= {"link": "rule", "pass": None, "variant": "", "catalog": ""}
-    expected |= {"scope_start": line.scope_start_us, "scope_end": line.scope_end_us}
-    same(scenario, f"{where}, line", expected, told)
+    expected |= {"pass": line.pass_name, "scope_start": line.scope_start_us, "scope_end": line.scope_end_us}
+    same(scenario, where, expected, told)
     den = told["remainder_den"]
     for when, total in (("before", line.total_before), ("after", line.total_after)):
         whole, rest = told[f"total_{when}"], told[f"remainder_{when}"]
         if not 0 <= rest < den or whole + Fraction(rest, den) != total:
-            complain(scenario, f"{where}, line", f"total {when}", total, f"{whole} + {rest}/{den}")
+            complain(scenario, where, f"total {when}", total, f"{whole} + {rest}/{den}")
     shares = [(s.account, s.fraction.numerator, s.fraction.denominator, s.nanos) for s in line.shares]
     there = [(s["account"], s["fraction_num"], s["fraction_den"], s["nanos"]) for s in told["shares"]]
     if shares != there:
-        complain(scenario, f"{where}, line", "shares", shares, there)
+        complain(scenario, where, "shares", shares, there)
 
 
 class Pairing:

@@ -134,7 +134,8 @@ class Runner:
     def check_chunk(self, chunk: dict[str, Any]) -> None:
         self.found.chunks.append(chunk)
         told = {k: v for k, v in chunk["counts"].items() if k.startswith("rows.") and v}
-        assert told == {f"rows.{t}": n for t, n in self.rows.items()}, f"rows: {told}, written: {dict(self.rows)}"
+        written = {f"rows.{t}": n for t, n in self.rows.items()}
+        assert told == written, f"rows: {told}, written: {written}"
         sums = chunk["sums"]
         for name in sums:
             if name.startswith("paid."):
@@ -175,6 +176,7 @@ class Runner:
             self.found.messages.setdefault(partition, []).append((mark_of(record), value))
             return
         assert name == "Earning" and key == record["account"].encode()
+        self.rows[f"earnings.{partition}"] += 1
         assert partition == partition_of(record["account"], ACCOUNT_PARTITIONS), record["account"]
         self.found.messages.setdefault(partition, []).append((earned_of(record), value))
 

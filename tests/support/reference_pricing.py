@@ -1,31 +1,22 @@
-"""The plain reference's price, scope, split and calendar: fractions and datetimes, one use at a time."""
+"""Which rule a use falls under, in which scope: conditions, versions, catalogs, calendars, one use at a time."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
+from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
-from importlib import resources
-from math import floor
-from zoneinfo import ZoneInfo
 
-from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition, Rule, RuleBook, Split, TariffVersion
-from tests.support.reference_values import NO_END, Event, Share
-
-HOUR_US, MINUTE_US = 3_600_000_000, 60_000_000
-EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
-MICROSECOND = dt.timedelta(microseconds=1)
+from nanotally.streams.domain.catalogs import CatalogItem, CatalogVersion
+from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition, Rule, RuleBook, TariffVersion
+from tests.support.reference_bands import borders, in_band
+from tests.support.reference_price import price_of
+from tests.support.reference_values import NO_END, Event
+from tests.support.reference_windows import window
 
 
 def exact_price(rule: Rule, quantity: int) -> Fraction:
-    """F: exact nanos of a cumulated unscaled quantity, tier by tier."""
-    total, low = Fraction(0), 0
-    for tier in rule.tiers:
-        high = quantity if tier.up_to is None else min(quantity, tier.up_to)
-        total += max(0, high - low) * tier.price
-        low = max(low, high)
-    return total
+    """F: exact nanos of a cumulated unscaled quantity."""
+    return price_of(rule, quantity, 1)
 
 
 # ---- which rule ----
@@ -44,7 +35,32 @@ def glob(pattern: str, text: str) -> bool:
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
+def plain_decimal(text: str | None, places: int = 24) -> Fraction | None:
+    """A number as people write prices, without sign and exponent; None where it is none."""
+    if text is None or not re.fullmatch(rf"[0-9]{{1,18}}(\.[0-9]{{1,{places}}})?", text):
+        return None
+    return Fraction(text)
+
+
+def number_of(event: Event, name: str) -> Fraction | None:
+    """What a range is asked of: quantity in units, duration in seconds, or an attribute that is a number."""
+    if name == "quantity":
+        return Fraction(event["quantity"], 10 ** event["scale"])
+    if name == "duration":
+        return None if event["duration_us"] is None else Fraction(event["duration_us"], 10**6)
+    text = field_of(event, name)
+    if text is not None and text.startswith("-"):
+        value = plain_decimal(text[1:])
+        return None if value is None else -value
+    return plain_decimal(text)
+
+
 def holds(condition: Condition, event: Event) -> bool:
+    if condition.kind == "band":
+        return in_band(condition, event["occurred_at"])
+    if condition.kind == "range":
+        number, (low, high) = number_of(event, condition.field), condition.values
+        return number is not None and (not low or number >= Fraction(low)) and (not high or number <= Fraction(high))
     value = field_of(event, condition.field)
     if condition.kind in ("present", "absent"):
         return (value is not None) == (condition.kind == "present")
@@ -69,54 +85,65 @@ def first_rule(version: TariffVersion, event: Event) -> Rule | None:
     return None
 
 
+def next_cut(book: RuleBook, version: TariffVersion, rule: Rule, at_us: int, end_us: int) -> int | None:
+    """Where a use that `rule` rates from `at_us` on is cut: at a border of a band of the rule, or where another version
+    of the tariff begins. None where that is not before `end_us`."""
+    bands = [c for r in version.rules if r.name == rule.name for c in r.when if c.kind == "band"]
+    cuts = borders(bands, at_us, end_us)
+    cuts += [v.effective_from_us for v in book.tariffs if v.tariff == version.tariff]
+    return min((at for at in cuts if at_us < at < end_us), default=None)
+
+
 def max_price_nanos(text: str) -> Fraction | None:
     """A plain decimal number of currency units as exact nanos; None where it is none (sign, exponent, too long)."""
-    if not re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,24})?", text):
-        return None
-    return Fraction(text) * 10**9
+    number = plain_decimal(text)
+    return None if number is None else number * 10**9
 
 
-# ---- windows ----
+# ---- catalogs ----
 
 
-@cache
-def zone_of(name: str) -> ZoneInfo:
-    """The zone by the pinned data, never by the machine's."""
-    with resources.files("tzdata").joinpath("zoneinfo", *name.split("/")).open("rb") as file:
-        return ZoneInfo.from_file(file, key=name)
+@dataclass(frozen=True)
+class Known:
+    """A use with what its item's catalog adds to it. `filled`: whether that is anything."""
+
+    event: Event
+    writers: tuple[tuple[str, Fraction], ...] = ()
+    price: str | None = None
+    catalog: str = ""
+    filled: bool = False
 
 
-def to_us(moment: dt.datetime) -> int:
-    return (moment - EPOCH) // MICROSECOND
+def item_of(book: RuleBook, event: Event) -> tuple[CatalogVersion, CatalogItem] | None:
+    """The item as the version of its catalog says that is in force when it is used."""
+    mine = [c for c in book.catalogs if event["product"] in c.products or not c.products]
+    for name in sorted({c.catalog for c in mine}):
+        begun = [c for c in mine if c.catalog == name and c.effective_from_us <= event["occurred_at"]]
+        newest = max(begun, key=lambda c: (c.effective_from_us, c.version), default=None)
+        item = next((i for i in newest.items if i.item == event["item"]), None) if newest else None
+        if newest and item:
+            return newest, item
+    return None
 
 
-def day_start(date: dt.date, zone: ZoneInfo) -> int:
-    """The first instant of a local date. A midnight that a clock change skips is the instant of the change."""
-    return to_us(dt.datetime(date.year, date.month, date.day, tzinfo=zone).astimezone(dt.UTC))
+def enriched(book: RuleBook, event: Event) -> Known:
+    """The event with creator and label of the catalog where it has none of its own."""
+    found = item_of(book, event)
+    if found is None:
+        return Known(event)
+    catalog, item = found
+    own = event["creator"] is not None
+    creator = event["creator"] if own else item.creator
+    attributes = dict(event["attributes"])
+    if item.label is not None:
+        attributes.setdefault("item.label", item.label)
+    full = {**event, "creator": creator, "attributes": attributes}
+    writers = () if own else item.writers
+    name = f"{catalog.catalog} v{catalog.version}"
+    return Known(full, writers, item.price, name, full != event or bool(writers))
 
 
-def day_of(at_us: int, zone: ZoneInfo) -> dt.date:
-    """The last local date that has begun; dates never go back, even where a clock change repeats an evening."""
-    near = (EPOCH + at_us * MICROSECOND).astimezone(zone).date()
-    return max(d for d in (near + dt.timedelta(days=k) for k in (-1, 0, 1)) if day_start(d, zone) <= at_us)
-
-
-def window(size: str, at_us: int, zone_name: str) -> tuple[int, int]:
-    """Half-open [start, end). Hours and minutes count from the local day's start and end with the day."""
-    zone = zone_of(zone_name)
-    date = day_of(at_us, zone)
-    if size == "month":
-        first = date.replace(day=1)
-        return day_start(first, zone), day_start((first + dt.timedelta(days=32)).replace(day=1), zone)
-    start, tomorrow = day_start(date, zone), date + dt.timedelta(days=1)
-    while day_start(tomorrow, zone) <= at_us:  # a date that a zone skipped altogether
-        tomorrow += dt.timedelta(days=1)
-    end = day_start(tomorrow, zone)
-    if size == "day":
-        return start, end
-    step = {"hour": HOUR_US, "minute": MINUTE_US}[size]
-    begin = start + (at_us - start) // step * step
-    return begin, min(begin + step, end)
+# ---- scopes ----
 
 
 def scope_bounds(kind: str, booked_at_us: int, calendar: str) -> tuple[int, int]:
@@ -126,41 +153,3 @@ def scope_bounds(kind: str, booked_at_us: int, calendar: str) -> tuple[int, int]
     if kind == "life":
         return 0, NO_END
     return window(kind, booked_at_us, calendar)
-
-
-# ---- split ----
-
-
-def account_of(template: str, event: Event) -> str:
-    """The account that a party of a split stands for; whoever is absent leaves it to the platform."""
-    if template == "creator":
-        return f"creator:{event['creator']}" if event["creator"] else "platform"
-    pieces = re.split(r"\{([^}]*)\}", template)
-    for i in range(1, len(pieces), 2):
-        value = field_of(event, pieces[i])
-        if not value:
-            return "platform"
-        pieces[i] = value
-    return "".join(pieces)
-
-
-def resolve_split(split: Split, event: Event) -> tuple[tuple[str, Fraction], ...]:
-    """Accounts with fractions: equal accounts merged, in order of their text, the account of the rest last."""
-    named = sum((p.fraction for p in split.parties if p.fraction is not None), Fraction(0))
-    fractions: dict[str, Fraction] = {}
-    rest = ""
-    for party in split.parties:
-        account = account_of(party.account, event)
-        part = 1 - named if party.fraction is None else party.fraction
-        fractions[account] = fractions.get(account, Fraction(0)) + part
-        if party.fraction is None:
-            rest = account
-    last = fractions.pop(rest)
-    return tuple(sorted(fractions.items())) + ((rest, last),)
-
-
-def divide(parties: tuple[tuple[str, Fraction], ...], base: int, amount: int) -> tuple[Share, ...]:
-    """Differences of floors of each cumulated fraction; the last takes the rest."""
-    shares = [Share(a, f, floor((base + amount) * f) - floor(base * f)) for a, f in parties[:-1]]
-    account, fraction = parties[-1]
-    return (*shares, Share(account, fraction, amount - sum(s.nanos for s in shares)))

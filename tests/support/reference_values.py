@@ -59,35 +59,54 @@ class Share:
 
 @dataclass(frozen=True)
 class Line:
-    """Totals are exact and not capped; `scope_key` and `split_key` are the keys themselves, not hashes."""
+    """Totals are exact and not capped; `scope_key` and `split_key` are the keys themselves, not hashes. `used`: what of
+    the event's quantity falls to the line, before rounding."""
 
+    link: str
     tariff: str
     version: int
     tariff_hash: str
     rule: str
+    variant: str
     scope: str
     scope_key: tuple[Any, ...]
     scope_start_us: int
     scope_end_us: int
-    quantity_before: int
-    quantity: int
-    total_before: Fraction
-    total_after: Fraction
-    charged_before: int
-    amount_nanos: int
-    paid_nanos: int
-    split: str
-    split_key: tuple[Any, ...]
-    base_before: int
-    shares: tuple[Share, ...]
+    minimum_nanos: int = 0
+    uses_before: int = 0
+    uses_after: int = 0
+    quantity_before: int = 0
+    quantity: int = 0
+    used: int = 0
+    over_before: int = 0
+    over_after: int = 0
+    total_before: Fraction = Fraction(0)
+    total_after: Fraction = Fraction(0)
+    charged_before: int = 0
+    amount_nanos: int = 0
+    paid_nanos: int = 0
+    pass_name: str | None = None
+    catalog: str = ""
+    split: str = ""
+    split_key: tuple[Any, ...] = ()
+    base_before: int = 0
+    shares: tuple[Share, ...] = ()
+
+    @property
+    def scope_place(self) -> tuple[Any, ...]:
+        """Which scope it is: the pieces of one use share the scope of the event."""
+        return self.scope_key, 0 if self.scope == "event" else self.scope_start_us
 
 
 @dataclass(frozen=True)
 class Charge:
+    """`series`: product, meter and scale that it is tallied under."""
+
     usage_offset: int
     n: int
     event: Event | None
     payer: str
+    series: tuple[str, str, int]
     recorded_at_us: int
     booked_at_us: int
     late: bool

@@ -13,8 +13,8 @@ from typing import Any
 
 from nanotally.streams.domain.tariff import RuleBook
 from tests.support.reference import PayersReference, partition_of
-from tests.support.reference_pricing import HOUR_US, to_us, window
 from tests.support.reference_values import LONG_AGO, Control, Event, Garbage, Record
+from tests.support.reference_windows import HOUR_US, to_us, window
 from tests.support.reference_wire import CONTROL_HEADER, USAGE_HEADER, encode_event
 from tests.support.scenario_books import random_books
 

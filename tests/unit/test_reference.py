@@ -23,18 +23,10 @@ from nanotally.streams.domain.tariff import (
 )
 from tests.support.reference import PayersReference, partition_of
 from tests.support.reference_accounts import AccountsReference, Earned, Mark
-from tests.support.reference_pricing import (
-    account_of,
-    divide,
-    exact_price,
-    glob,
-    holds,
-    max_price_nanos,
-    resolve_split,
-    to_us,
-    window,
-)
+from tests.support.reference_pricing import exact_price, glob, holds, max_price_nanos
+from tests.support.reference_splits import PLATFORM_ALONE, Part, account_of, divide, resolve_split
 from tests.support.reference_values import Charge, Control, EarningKey, Garbage, Record
+from tests.support.reference_windows import to_us, window
 
 ZONES = resources.files("tzdata").joinpath("zones").read_text(encoding="utf-8").split()
 NOON = to_us(dt.datetime(2026, 6, 1, 12, tzinfo=dt.UTC))
@@ -159,7 +151,11 @@ def test_per_opens_scopes_and_an_absent_value_is_not_an_empty_one() -> None:
 
 
 def test_shares_are_differences_of_floors_and_the_rest_comes_last() -> None:
-    parties = (("party:l", Fraction(1, 3)), ("platform", Fraction(1, 10)), ("creator:a", Fraction(17, 30)))
+    parties = (
+        Part("party:l", Fraction(1, 3)),
+        Part("platform", Fraction(1, 10)),
+        Part("creator:a", Fraction(17, 30)),
+    )
     assert [s.nanos for s in divide(parties, 0, 7)] == [2, 0, 5]
     assert [s.nanos for s in divide(parties, 7, 7)] == [2, 1, 4]
     assert [s.nanos for s in divide(parties, 14, 7)] == [3, 1, 3]
@@ -170,12 +166,12 @@ def test_absent_parties_leave_it_to_the_platform_and_equal_accounts_merge() -> N
         "s", (Party("creator", None), Party("party:{item.label}", Fraction(1, 4)), Party("platform", Fraction(1, 8)))
     )
     assert resolve_split(split, use(attributes={"item.label": "l"})) == (
-        ("party:l", Fraction(1, 4)),
-        ("platform", Fraction(1, 8)),
-        ("creator:ana", Fraction(5, 8)),
+        Part("party:l", Fraction(1, 4)),
+        Part("platform", Fraction(1, 8)),
+        Part("creator:ana", Fraction(5, 8)),
     )
-    assert resolve_split(split, use()) == (("platform", Fraction(3, 8)), ("creator:ana", Fraction(5, 8)))
-    assert resolve_split(split, use(creator=None)) == (("platform", Fraction(1)),)
+    assert resolve_split(split, use()) == (Part("platform", Fraction(3, 8)), Part("creator:ana", Fraction(5, 8)))
+    assert resolve_split(split, use(creator=None)) == PLATFORM_ALONE
     assert account_of("party:{item.label}", use(attributes={"item.label": ""})) == "platform"
 
 
