@@ -8,52 +8,74 @@ from nanotally.streams.domain.tariff import Condition, Rule
 from nanotally.streams.tariffs import figures
 from nanotally.streams.tariffs.dead_rules import Dead, Use, dead_rules, unmatched_use
 from nanotally.streams.tariffs.findings import Findings, Place
+from nanotally.streams.tariffs.rules import ReadRule
 from nanotally.streams.tariffs.section import Section
 from nanotally.streams.tariffs.text_sets import find
-from nanotally.streams.tariffs.yaml_nodes import Node, Table
+from nanotally.streams.tariffs.yaml_nodes import Table
 
-Rules = Sequence[tuple[Node, Rule | None]]
+Rules = Sequence[ReadRule]
 
 
 def check_rules(rules: Rules, products: Sequence[str], meters: Collection[str], findings: Findings) -> None:
     """Notes rules of one name, rules that can never match, and uses that no rule takes."""
     places: dict[str, Place] = {}
-    for node, rule in rules:
-        if rule is None:
+    for read in rules:
+        name = _name(read)
+        if name is None:
             continue
-        if rule.name in places:
+        if name in places:
             findings.error(
-                node.place,
-                f"rules.{rule.name}",
-                f"a second rule of this name (first in line {places[rule.name].line})",
+                read.node.place,
+                f"rules.{name}",
+                f"a second rule of this name (first in line {places[name].line})",
                 "give each rule a name of its own: what was counted is kept under it",
             )
-        places.setdefault(rule.name, node.place)
-    readable = [rule for _, rule in rules if rule is not None]
-    if findings.failed() or len(readable) != len(rules):
+        places.setdefault(name, read.node.place)
+    if findings.failed() or not all(read.variants for read in rules):
         return  # what is left of the rules would give false alarms
-    for dead in dead_rules(readable, products):
-        findings.error(places[dead.rule.name], f"rules.{dead.rule.name}", *_dead_words(dead, places, products))
+    flat = [rule for read in rules for rule in read.rules]
+    dead = {id(d.rule): d for d in dead_rules(flat, products)}
+    for read in rules:
+        _check_dead(read, dead, places, products, findings)
     if findings.failed():
         return
     for meter in meters:
-        use = unmatched_use(meter, readable, products) if any(r.meter == meter for r in readable) else None
+        use = unmatched_use(meter, flat, products) if any(r.meter == meter for r in flat) else None
         if use is not None:
-            last = max(places[r.name] for r in readable if r.meter == meter)
+            last = max(places[r.name] for r in flat if r.meter == meter)
             findings.warning(
                 last, "rules", f"no rule takes {use_words(use)}: it stays unpriced", "add a rule for the others"
             )
+
+
+def _check_dead(
+    read: ReadRule, dead: Mapping[int, Dead], places: Mapping[str, Place], products: Sequence[str], findings: Findings
+) -> None:
+    """Notes a rule none of whose variants can match, or else each part of it that can in no combination."""
+    gone = [dead.get(id(v.rule)) for v in read.variants]
+    name = read.rules[0].name
+    if all(d is not None for d in gone):
+        first = gone[0]
+        assert first is not None
+        findings.error(places[name], f"rules.{name}", *_dead_words(first, places, products))
+        return
+    told = {part for v in read.variants for part in v.parts}
+    for part in sorted(told, key=lambda p: p.place):
+        mine = [d for v, d in zip(read.variants, gone, strict=True) if part in v.parts]
+        first = mine[0]
+        if first is not None and all(d is not None for d in mine):
+            findings.error(part.place, part.field, *_dead_words(first, places, products))
 
 
 def check_use_of_parts(
     top: Section, meters: Collection[str], splits: Collection[str], rules: Rules, findings: Findings
 ) -> None:
     """Notes meters and splits that no rule uses."""
-    readable = [rule for _, rule in rules if rule is not None]
-    if len(readable) != len(rules):
+    if not all(read.variants for read in rules):
         return
-    idle_meters = [m for m in meters if all(r.meter != m for r in readable)]
-    idle_splits = [s for s in splits if all(r.split != s for r in readable)]
+    flat = [rule for read in rules for rule in read.rules]
+    idle_meters = [m for m in meters if all(r.meter != m for r in flat)]
+    idle_splits = [s for s in splits if all(r.split != s for r in flat)]
     for part, names, words, remedy in (
         ("meters", idle_meters, "no rule prices it: its uses stay unpriced", "write a rule for it"),
         ("splits", idle_splits, "no rule divides by it", "take it out, or name it in a rule"),
@@ -62,6 +84,12 @@ def check_use_of_parts(
         keys = {key.text: key.place for key, _ in node.entries} if isinstance(node, Table) else {}
         for name in names:
             findings.warning(keys[name], f"{part}.{name}", words, remedy)
+
+
+def _name(read: ReadRule) -> str | None:
+    if read.variants:
+        return read.variants[0].rule.name
+    return None
 
 
 def _dead_words(dead: Dead, places: Mapping[str, Place], products: Sequence[str]) -> tuple[str, str]:
@@ -76,13 +104,19 @@ def _dead_words(dead: Dead, places: Mapping[str, Place], products: Sequence[str]
             "it can never match: no use fulfils its conditions",
             "mend `when`: a use has an item and a product always",
         )
-    takers = [f"{r.name!r} (line {places[r.name].line})" for r in dead.by]
+    takers = list(dict.fromkeys(_taker(r, dead.rule, places) for r in dead.by))
     verb = "takes" if len(takers) == 1 else "together take"
+    name = repr(dead.rule.name) if not dead.rule.variant else repr(dead.rule.variant)
     return (
         f"it can never match: {figures.listing(takers)} above {verb} every use it names, "
         f"for example {use_words(dead.example)}",
-        f"move {dead.rule.name!r} above, or take it out",
+        f"move {name} above, or take it out",
     )
+
+
+def _taker(rule: Rule, dead: Rule, places: Mapping[str, Place]) -> str:
+    """'article' (line 8); the variants of the rule itself by their own names."""
+    return repr(rule.variant) if rule.name == dead.name else f"{rule.name!r} (line {places[rule.name].line})"
 
 
 def use_words(use: Use) -> str:

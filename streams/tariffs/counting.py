@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from nanotally.streams.domain.tariff import EVENT_FIELDS, SCOPES, Meter
@@ -11,45 +12,74 @@ from nanotally.streams.tariffs.findings import Findings, Unreadable, choose
 from nanotally.streams.tariffs.section import Section
 from nanotally.streams.tariffs.yaml_nodes import Node, Scalar
 
-COUNT_KEYS = {"per": "[payer, item]", "over": "day", "at_most": "1 page"}
-LATER_COUNT = {
-    "ends_after": "a scope that ends when idle",
-    "free": "a free allowance",
-    "anchor": "a scope with an anchor",
-}
-LATER_SCOPES = {"session": "a scope per session", "year": "a scope per year", "week": "a scope per week"}
+COUNT_KEYS = {"per": "[payer, item]", "over": "day", "ends_after": "30m idle", "at_most": "1 page"}
+NAMED_SCOPES = tuple(s for s in SCOPES if s != "anchored")
+ANCHORED_EXAMPLE = "24h from first paid"
+LENGTH_US_MAX = 3660 * 86400 * 10**6  # ten years
+_ANCHORED = re.compile(r"(\S+) from first (?:paid|use)")
 
 
 @dataclass(frozen=True)
 class Counting:
-    """`per` what opens a scope of its own besides the payer; `scope` one of SCOPES; `at_most` unscaled or None."""
+    """`per` what opens a scope of its own besides the payer; `scope` one of SCOPES; `length_us` idle gap of a session
+    or length of an anchored scope; `at_most` unscaled or None."""
 
     per: tuple[str, ...] = ()
     scope: str = "life"
+    length_us: int = 0
     at_most: int | None = None
 
 
-def read_count(node: Node, field: str, meter: Meter | None, findings: Findings) -> Counting:
-    """The scope of a rule as far as it can be read; the errors are noted."""
-    section = Section(node, field, findings, COUNT_KEYS, LATER_COUNT)
-    at_most = None
+def read_count(node: Node, field: str, meter: Meter | None, findings: Findings, at_most: bool = True) -> Counting:
+    """The scope of a rule as far as it can be read; the errors are noted. `at_most` False: nothing is limited."""
+    known = {name: example for name, example in COUNT_KEYS.items() if at_most or name != "at_most"}
+    section = Section(node, field, findings, known)
+    most = None
     if meter is not None and section.has("at_most"):
-        at_most = section.read("at_most", lambda text: values.quantity(text, meter))
-    return Counting(_per(section, meter, findings), _over(section, findings), at_most)
+        most = section.read("at_most", lambda text: values.quantity(text, meter))
+    scope, length_us = section.read("over", _over) or ("life", 0)
+    if section.has("ends_after"):
+        gap_us = section.read("ends_after", _gap)
+        if scope != "session":
+            findings.error(
+                section.key("ends_after").place,
+                section.path("ends_after"),
+                f"only a session ends when it is idle, not {scope}",
+                "write over: session, or take it out",
+            )
+        length_us = gap_us or length_us
+    elif scope == "session":
+        findings.error(
+            section.key("over").place,
+            section.path("ends_after"),
+            "nothing says when a session has ended",
+            "say after how long without a use, as in ends_after: 30m idle",
+        )
+    return Counting(_per(section, meter, findings), scope, length_us, most)
 
 
-def _over(section: Section, findings: Findings) -> str:
-    scalar = section.scalar("over") if section.has("over") else None
-    if scalar is None or scalar.text in SCOPES:
-        return "life" if scalar is None else scalar.text
-    field = section.path("over")
-    word = scalar.text.split()[0] if scalar.text.split() else ""
-    if word in LATER_SCOPES or "from" in scalar.text.split():
-        words = LATER_SCOPES.get(word, f"a scope with an anchor ({scalar.text!r})")
-        findings.error(scalar.place, field, f"{words} is not supported yet", f"use one of {', '.join(SCOPES)}")
-    else:
-        findings.error(scalar.place, field, f"{scalar.text!r} is no scope", choose(scalar.text, SCOPES))
-    return "life"
+def _over(text: str) -> tuple[str, int]:
+    """Scope and length: 'day', '24h from first paid'."""
+    if text in NAMED_SCOPES:
+        return text, 0
+    found = _ANCHORED.fullmatch(" ".join(text.split()))
+    if found:
+        return "anchored", _length(found[1])
+    if "from" in text.split():
+        raise Unreadable(f"{text!r} is no scope", f"write {ANCHORED_EXAMPLE}")
+    raise Unreadable(f"{text!r} is no scope", f"{choose(text, NAMED_SCOPES)}, or write {ANCHORED_EXAMPLE}")
+
+
+def _gap(text: str) -> int:
+    """'30m idle' or '30m'."""
+    return _length(text.removesuffix("idle").strip())
+
+
+def _length(text: str) -> int:
+    length_us = values.duration_us(text)
+    if not 0 < length_us <= LENGTH_US_MAX:
+        raise Unreadable(f"{text!r} is no time or more than ten years", "write a time such as 30m or 24h")
+    return length_us
 
 
 def _per(section: Section, meter: Meter | None, findings: Findings) -> tuple[str, ...]:

@@ -93,7 +93,8 @@ class Findings:
         return len(self._all)
 
     def sorted(self) -> tuple[Finding, ...]:
-        return tuple(sorted(self._all, key=lambda f: f.place))
+        """Each finding once, in the order of the file; the variants of a rule may be at fault in the same way."""
+        return tuple(sorted(dict.fromkeys(self._all), key=lambda f: f.place))
 
     def warnings(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.sorted() if f.severity == "warning")

@@ -5,17 +5,18 @@ Every finding of a file is gathered before it is refused, so that one reading sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nanotally.streams.domain.tariff import Meter, Rule, Split, TariffVersion
+from nanotally.streams.domain.tariff import Meter, TariffVersion
 from nanotally.streams.tariffs import values
 from nanotally.streams.tariffs.checks import check_rules, check_use_of_parts
 from nanotally.streams.tariffs.findings import Finding, Findings, Unreadable
+from nanotally.streams.tariffs.groups import read_groups
 from nanotally.streams.tariffs.meters import read_meters
-from nanotally.streams.tariffs.rules import RuleReader
+from nanotally.streams.tariffs.rules import ReadRule, RuleReader, Surroundings, crossing_cuts
 from nanotally.streams.tariffs.section import Section
 from nanotally.streams.tariffs.source import read_source
 from nanotally.streams.tariffs.splits import read_splits
@@ -30,11 +31,12 @@ TARIFF_KEYS = {
     "currency": "USD",
     "calendar": "UTC",
     "products": "[news]",
+    "crossing": "cut",
+    "groups": '{students: ["edu-*"]}',
     "meters": "{page.view: {unit: page}}",
     "splits": "{standard: {platform: 10%, creator: rest}}",
     "rules": "[{rule: article, when: {meter: page.view}, price: 0.005 per page, split: standard}]",
 }
-LATER_TARIFF = {"passes": "a pass over several rules", "catalog": "a catalog of items", "groups": "groups of payers"}
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def examine_tariff(source: Path | str, name: str | None = None) -> ReadTariff:
 class _Reader:
     def __init__(self, root: Node, findings: Findings) -> None:
         self._findings = findings
-        self._top = Section(root, "", findings, TARIFF_KEYS, LATER_TARIFF)
+        self._top = Section(root, "", findings, TARIFF_KEYS)
 
     def version(self) -> TariffVersion | None:
         """The version; None where anything is wrong, which is noted."""
@@ -80,10 +82,14 @@ class _Reader:
         currency = top.read("currency", values.currency, required=True)
         calendar = top.read("calendar", values.zone) if top.has("calendar") else "UTC"
         products = self._products()
+        crossing = top.read("crossing", crossing_cuts) if top.has("crossing") else False
+        groups = read_groups(top.node_of("groups"), self._findings)
         meters: dict[str, Meter | None] = self._part("meters", read_meters) or {}
-        splits: dict[str, Split | None] = self._part("splits", read_splits) or {}
         # A wrong currency is noted already: the prices are read all the same, to show what is wrong with them.
-        rules = self._rules(meters, splits, currency or "USD")
+        surroundings = Surroundings(meters, currency or "USD", calendar or "UTC", bool(crossing), groups)
+        node = top.node_of("splits", required=True)
+        splits = {} if node is None else read_splits(node, surroundings.currency, self._findings)
+        rules = self._rules(surroundings, splits)
         check_use_of_parts(top, meters, splits, rules, self._findings)
         check_rules(rules, products, meters, self._findings)
         if self._findings.failed():
@@ -98,7 +104,7 @@ class _Reader:
             products=products,
             meters=tuple(m for m in meters.values() if m is not None),
             splits=tuple(s for s in splits.values() if s is not None),
-            rules=tuple(rule for _, rule in rules if rule is not None),
+            rules=tuple(rule for read in rules for rule in read.rules),
         )
 
     def _part(self, name: str, reader: Callable[[Node, Findings], T]) -> T | None:
@@ -125,10 +131,8 @@ class _Reader:
             )
         return tuple(dict.fromkeys(found))
 
-    def _rules(
-        self, meters: Mapping[str, Meter | None], splits: Collection[str], currency: str
-    ) -> list[tuple[Node, Rule | None]]:
-        """Each rule with its node, None in place of one that cannot be read."""
+    def _rules(self, surroundings: Surroundings, splits: Collection[str]) -> list[ReadRule]:
+        """Each rule of the file; without variants where one cannot be read."""
         node = self._top.node_of("rules", required=True)
         if node is None:
             return []
@@ -140,5 +144,5 @@ class _Reader:
                 "write each behind a dash: - rule: article",
             )
             return []
-        reader = RuleReader(meters, splits, currency, self._findings)
-        return [(item, reader.read(item, number)) for number, item in enumerate(node.items, 1)]
+        reader = RuleReader(surroundings, splits, self._findings)
+        return [reader.read(item, number) for number, item in enumerate(node.items, 1)]

@@ -3,100 +3,126 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import lcm
 
 from nanotally.streams.domain.tariff import DENOMINATOR_MAX, Meter, Rule
 from nanotally.streams.tariffs import figures, values
+from nanotally.streams.tariffs.assembly import Variant, variants_of
+from nanotally.streams.tariffs.bands import read_bands
+from nanotally.streams.tariffs.body import Body
 from nanotally.streams.tariffs.conditions import read_when
 from nanotally.streams.tariffs.counting import Counting, read_count
-from nanotally.streams.tariffs.findings import Findings, choose
-from nanotally.streams.tariffs.prices import LATER_PRICES, PRICE_FUNCTIONS, PriceContext, Priced, close_tiers
+from nanotally.streams.tariffs.extras import EXTRA_KEYS
+from nanotally.streams.tariffs.findings import Findings, Unreadable, choose
+from nanotally.streams.tariffs.prices import MULTIPLY_EXAMPLE, PRICE_FUNCTIONS
 from nanotally.streams.tariffs.section import Section
+from nanotally.streams.tariffs.tiers import PriceContext
 from nanotally.streams.tariffs.yaml_nodes import Node, Scalar, Table
 
+BODY_KEYS = {**PRICE_FUNCTIONS, "multiply": MULTIPLY_EXAMPLE, **EXTRA_KEYS}
 RULE_KEYS = {
     "rule": "article",
     "when": "{meter: page.view}",
-    **{name: example for name, (_, example) in PRICE_FUNCTIONS.items()},
+    **BODY_KEYS,
     "count": "{per: [payer, item], over: day}",
-    "cap": "0.004",
     "split": "standard",
+    "bands": "[{name: peak, days: mon-fri, price: 0.10 per minute}, {otherwise: 0.05 per minute}]",
+    "zone": "Europe/Berlin",
+    "crossing": "cut",
 }
-LATER_RULE = {
-    **LATER_PRICES,
-    "round": "rounding of the use",
-    "minimum": "a minimum",
-    "commitment": "a commitment",
-    "discount": "a discount",
-    "fee": "a flat fee",
+INSTEAD = {
+    "package": "write price: 15 per started 10 pages",
+    "packages": "write price: 15 per started 10 pages",
+    "percentage": "write price: 2.9%, for a meter that counts money",
+    "fee": "write price: 5 flat + 0.02 per page for each scope, or each: {fee: 0.30} for each use",
+    "discount": "write multiply: {by: segment, school: 0.8, otherwise: 1}, or a pass",
+    "at_most": "write it within count: {at_most: 1 page}",
 }
+CROSSINGS = ("cut", "start")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What rules stand in: meters by name (None: not readable), currency, calendar, whether uses are cut where a band
+    or a version ends, and patterns of payers by group."""
+
+    meters: Mapping[str, Meter | None]
+    currency: str
+    calendar: str = "UTC"
+    cut: bool = False
+    groups: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class ReadRule:
+    """A rule of the file with its variants; none where it cannot be read, which is noted."""
+
+    node: Node
+    variants: tuple[Variant, ...]
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(v.rule for v in self.variants)
+
+
+def crossing_cuts(text: str) -> bool:
+    """Whether a use is cut where a band or a version ends: 'cut', or 'start'. Raises Unreadable."""
+    if text in CROSSINGS:
+        return text == "cut"
+    raise Unreadable(f"{text!r} is no way to cross a border", choose(text, CROSSINGS))
 
 
 class RuleReader:
-    """Reads the rules of one tariff, given its meters (None: not readable), the names of its splits, its currency."""
+    """Reads the rules of one tariff."""
 
-    def __init__(
-        self, meters: Mapping[str, Meter | None], splits: Collection[str], currency: str, findings: Findings
-    ) -> None:
-        self._meters = meters
+    def __init__(self, around: Surroundings, splits: Collection[str], findings: Findings) -> None:
+        self._around = around
         self._splits = splits
-        self._currency = currency
         self._findings = findings
 
-    def read(self, node: Node, number: int) -> Rule | None:
-        """The rule that stands as the `number`th (from 1); None with the errors noted."""
-        before = len(self._findings)
-        section = Section(node, f"rules.{_name_of(node) or number}", self._findings, RULE_KEYS, LATER_RULE)
+    def read(self, node: Node, number: int) -> ReadRule:
+        """The rule that stands as the `number`th (from 1)."""
+        around, findings = self._around, self._findings
+        before = len(findings)
+        section = Section(node, f"rules.{_name_of(node) or number}", findings, RULE_KEYS, INSTEAD)
         if not section.readable:
-            return None
+            return ReadRule(node, ())
         name = section.read("rule", values.name, required=True)
         when_node = section.node_of("when", required=True)
-        when = read_when(when_node, section.path("when"), self._meters, self._findings) if when_node else None
+        when = when_node and read_when(when_node, section.path("when"), around.meters, around.groups or {}, findings)
         meter = when.meter if when else None
         counting = Counting()
         count_node = section.node_of("count")
         if count_node is not None:
-            counting = read_count(count_node, section.path("count"), meter, self._findings)
-        priced = self._priced(section, meter, counting.at_most)
-        cap = section.read("cap", lambda text: values.nanos(text, self._currency)) if section.has("cap") else None
+            counting = read_count(count_node, section.path("count"), meter, findings)
         split = self._split(section)
-        if not self._findings.errors_since(before):
-            self._check_scope(section, counting, cap)
-        if self._findings.errors_since(before) or not (name and when and meter and priced and split):
-            return None
-        rule = Rule(
-            name=name,
+        cut = section.read("crossing", crossing_cuts) if section.has("crossing") else around.cut
+        zone = section.read("zone", values.zone) if section.has("zone") else around.calendar
+        if meter is None:
+            return ReadRule(node, ())
+        base = Rule(
+            name=name or "",
             meter=meter.name,
-            when=when.conditions,
-            tiers=priced.tiers,
+            when=when.conditions if when else (),
+            tiers=(),
             per=counting.per,
             scope=counting.scope,
-            split=split,
-            cap_nanos=cap,
-            text=priced.text,
+            length_us=counting.length_us,
+            split=split or "",
+            cut=bool(cut),
         )
-        return rule if self._denominator_fits(section, rule) else None
-
-    def _priced(self, section: Section, meter: Meter | None, at_most: int | None) -> Priced | None:
-        """The rule's one price function; None with the error noted, or where the meter is not known."""
-        given = [name for name in PRICE_FUNCTIONS if section.has(name)]
-        if len(given) != 1:
-            problem = f"two prices: {' and '.join(given)}" if given else "no price"
-            place = section.key(given[1]).place if given else section.node.place
-            remedy = "keep one of them" if given else "write price: 0.005 per page, or graduated: {...}"
-            if given or not self._later_price(section):
-                self._findings.error(place, section.path("price"), problem, remedy)
-            return None
-        node = section.node_of(given[0])
-        if node is None or meter is None:
-            return None
-        context = PriceContext(meter, self._currency, self._findings)
-        field = section.path(given[0])
-        priced = PRICE_FUNCTIONS[given[0]][0](node, field, context)
-        return None if priced is None else close_tiers(priced, at_most, node.place, field, context)
-
-    def _later_price(self, section: Section) -> bool:
-        """Whether a price was given that is not supported yet: then it was said so already."""
-        return isinstance(section.node, Table) and any(key.text in LATER_PRICES for key, _ in section.node.entries)
+        body = Body([section], PriceContext(meter, around.currency, findings))
+        if section.has("bands"):
+            variants = read_bands(section, body, base, counting.at_most, zone or "UTC", BODY_KEYS)
+        else:
+            variants = variants_of(body, base, counting.at_most)
+            self._check_zone(section)
+        if findings.errors_since(before) or not variants:
+            return ReadRule(node, ())
+        self._warn_of_events(section, counting)
+        self._check_denominator(section, body, variants)
+        return ReadRule(node, () if findings.errors_since(before) else tuple(variants))
 
     def _split(self, section: Section) -> str | None:
         scalar = section.scalar("split", required=True)
@@ -108,7 +134,16 @@ class RuleReader:
         )
         return None
 
-    def _check_scope(self, section: Section, counting: Counting, cap: int | None) -> None:
+    def _check_zone(self, section: Section) -> None:
+        if section.has("zone"):
+            self._findings.error(
+                section.key("zone").place,
+                section.path("zone"),
+                "a zone without bands of time",
+                "take it out: days and months begin in the calendar of the tariff",
+            )
+
+    def _warn_of_events(self, section: Section, counting: Counting) -> None:
         if counting.scope == "event":
             self._findings.warning(
                 section.key("count").place,
@@ -116,30 +151,19 @@ class RuleReader:
                 "each use is rounded down to a nano by itself, and what is left over is lost",
                 "count over a day, month or life to carry it on",
             )
-        if cap == 0:
-            self._findings.error(
-                section.key("cap").place, section.path("cap"), "a cap of nothing", "write price: free instead"
-            )
-        if cap and counting.scope == "life":
-            self._findings.warning(
-                section.key("cap").place,
-                section.path("cap"),
-                "the cap is for life: once it is reached, nothing is charged ever again",
-                "say over which time with count: {per: [payer], over: day}",
-            )
 
-    def _denominator_fits(self, section: Section, rule: Rule) -> bool:
-        if rule.denominator <= DENOMINATOR_MAX:
-            return True
-        given = next(name for name in PRICE_FUNCTIONS if section.has(name))
-        self._findings.error(
-            section.key(given).place,
-            section.path(given),
-            f"too fine: remainders of a nano would be counted in {figures.number(rule.denominator)}ths, "
+    def _check_denominator(self, section: Section, body: Body, variants: list[Variant]) -> None:
+        """The variants share their scopes, so remainders need one denominator for all of them."""
+        common = lcm(*(v.rule.denominator for v in variants))
+        if common <= DENOMINATOR_MAX:
+            return
+        given = next((name for name in ("bands", *PRICE_FUNCTIONS) if section.has(name)), "price")
+        body.error(
+            given,
+            f"too fine: remainders of a nano would be counted in {figures.number(common)}ths, "
             f"at most 2^62 = {figures.number(DENOMINATOR_MAX)}",
             "write the price with fewer digits, or for a rounder number of units",
         )
-        return False
 
 
 def _name_of(node: Node) -> str | None:

@@ -12,8 +12,8 @@ T = TypeVar("T")
 
 
 class Section:
-    """`known` gives each name that may stand in the table with an example of its value; `later` names what the
-    language will know but this version cannot do, with words for it: never passed over, always an error."""
+    """`known` gives each name that may stand in the table with an example of its value; `instead` gives for names of
+    other languages what to write here."""
 
     def __init__(
         self,
@@ -21,7 +21,7 @@ class Section:
         field: str,
         findings: Findings,
         known: Mapping[str, str],
-        later: Mapping[str, str] | None = None,
+        instead: Mapping[str, str] | None = None,
     ) -> None:
         self.node = node
         self.field = field
@@ -37,10 +37,9 @@ class Section:
             if key.text in known:
                 self._values[key.text] = value
                 self._names[key.text] = key
-            elif later and key.text in later:
-                self._not_yet(key, later[key.text])
             else:
-                findings.error(key.place, self.path(key.text), f"unknown name {key.text!r}", choose(key.text, known))
+                remedy = (instead or {}).get(key.text) or choose(key.text, known)
+                findings.error(key.place, self.path(key.text), f"unknown name {key.text!r}", remedy)
 
     def path(self, name: str) -> str:
         """Path of the field for messages: 'rules.article.price'."""
@@ -87,6 +86,14 @@ class Section:
             self._findings.unreadable(scalar.place, self.path(name), e)
             return None
 
+    def error(self, name: str, problem: str, remedy: str) -> None:
+        """An error at the name, which must be there."""
+        self._findings.error(self.key(name).place, self.path(name), problem, remedy)
+
+    def unreadable(self, scalar: Scalar, name: str, error: Unreadable) -> None:
+        """What cannot be read of the text behind `name`."""
+        self._findings.unreadable(scalar.place, self.path(name), error)
+
     def texts(self, name: str) -> tuple[Scalar, ...] | None:
         """A list of texts, or one text alone; None where the name is missing or something else stands there."""
         node = self.node_of(name)
@@ -95,14 +102,6 @@ class Section:
         nodes = node.items if isinstance(node, Items) else (node,)
         found = tuple(self.as_scalar(n, name) for n in nodes)
         return tuple(s for s in found if s is not None) if all(s is not None for s in found) else None
-
-    def _not_yet(self, key: Scalar, words: str) -> None:
-        self._findings.error(
-            key.place,
-            self.path(key.text),
-            f"{words} is not supported yet",
-            f"take {key.text!r} out: without it the price would be another one than you mean",
-        )
 
     def _example(self) -> str:
         return "write " + ", ".join(f"{name}: {example}" for name, example in list(self._known.items())[:3])

@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
+from nanotally.streams.domain.decimals import decimal_of
 from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition
+from nanotally.streams.tariffs import figures
+from nanotally.streams.tariffs.band_times import as_text, in_band, local_of, local_times
+from nanotally.streams.tariffs.ranges import NUMBER_FIELDS
 
-OPTIONAL_FIELDS = ("creator", "session")  # of an event; attributes are optional too
+OPTIONAL_FIELDS = ("creator", "session", "duration")  # of an event; attributes are optional too
 STATES_MAX = 5_000
 
 
@@ -37,6 +43,10 @@ def holds(condition: Condition, value: str | None) -> bool:
             return value is None
         case "equals":
             return value is not None and value in condition.values
+        case "range":
+            return value is not None and in_range(condition, value)
+        case "band":
+            return value is not None and in_band(condition, local_of(value, condition.values[0]))
         case _:
             return value is not None and _regex(condition.values).fullmatch(value) is not None
 
@@ -49,7 +59,9 @@ def find(field: str, inside: Sequence[Condition], outside: Sequence[Condition]) 
     def fits(value: str | None) -> bool:
         return all(holds(c, value) for c in inside) and not any(holds(c, value) for c in outside)
 
-    optional = field not in EVENT_FIELDS or field in OPTIONAL_FIELDS
+    if field == "occurred_at":
+        return _time(inside, outside, fits)
+    optional = field not in (*EVENT_FIELDS, *NUMBER_FIELDS) or field in OPTIONAL_FIELDS
     if optional and fits(None):
         return Found(None)
     listed = [c for c in inside if c.kind == "equals"]
@@ -59,8 +71,74 @@ def find(field: str, inside: Sequence[Condition], outside: Sequence[Condition]) 
         return None
     # An attribute may be the empty text, a field of the event may not.
     least = 1 if field in EVENT_FIELDS else 0
+    if field in NUMBER_FIELDS or any(c.kind == "range" for c in inside):
+        return _numeral(field, inside, outside, fits)
     guess = next((v for v in _guesses(field, inside) if len(v) >= least and fits(v)), None)
-    return Found(guess) if guess is not None else _search(inside, outside, least)
+    found = Found(guess) if guess is not None else _search(inside, outside, least)
+    if found is not None and not fits(found.value):
+        raise TooHard  # a numeral within a range that is excluded
+    return found
+
+
+def _time(
+    inside: Sequence[Condition], outside: Sequence[Condition], fits: Callable[[str | None], bool]
+) -> Found | None:
+    """An instant. Exact where all bands are of one zone."""
+    bands = [*inside, *outside]
+    zones = sorted({c.values[0] for c in bands}) or ["UTC"]
+    for local in local_times(bands):
+        text = as_text(local, zones[0])
+        if local_of(text, zones[0]) == local and fits(text):  # a time that the clock does not skip
+            return Found(text)
+    if len(zones) > 1:
+        raise TooHard
+    return None
+
+
+def _numeral(
+    field: str, inside: Sequence[Condition], outside: Sequence[Condition], fits: Callable[[str | None], bool]
+) -> Found | None:
+    """A number as text: each of those between which the ranges change, written in several ways."""
+    both = [*inside, *outside]
+    points = sorted({Fraction(end) for c in both if c.kind == "range" for end in c.values if end} | {Fraction(0)})
+    points += [(low + high) / 2 for low, high in pairwise(points)]
+    points += [min(points) - 1, max(points) + 1]
+    ranged_in = [c for c in inside if c.kind == "range"]
+    ranged_out = [c for c in outside if c.kind == "range"]
+    open_ = False
+    for point in points:
+        text = decimal_text_of(point)
+        if field in NUMBER_FIELDS and point < 0:
+            continue
+        if not all(in_range(c, text) for c in ranged_in) or any(in_range(c, text) for c in ranged_out):
+            continue
+        open_ = True
+        # The same number written longer escapes a list of texts, but not every pattern.
+        longer = [
+            text + (("" if "." in text else ".") + "0" * (i + 1)) for i in range(sum(len(c.values) for c in both))
+        ]
+        found = next((t for t in (text, *longer) if fits(t)), None)
+        if found is not None:
+            return Found(found)
+    if open_ and any(c.kind == "pattern" for c in both):
+        raise TooHard
+    return None
+
+
+def in_range(condition: Condition, value: str) -> bool:
+    """Whether the text is a decimal number within the range."""
+    try:
+        unscaled, scale = decimal_of(value)
+    except ValueError:
+        return False
+    low, high = condition.values
+    number = Fraction(unscaled, 10**scale)
+    return (not low or number >= Fraction(low)) and (not high or number <= Fraction(high))
+
+
+def decimal_text_of(value: Fraction) -> str:
+    """A fraction whose decimals end, as text without a comma between thousands."""
+    return figures.number(value).replace(",", "")
 
 
 def _guesses(field: str, inside: Sequence[Condition]) -> Iterator[str]:

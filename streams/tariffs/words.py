@@ -74,8 +74,8 @@ def _condition(condition: Condition) -> str:
 
 def _price(rule: Rule, meter: Meter, currency: str) -> str:
     tiers = [figures.price(t.price, meter, currency) for t in rule.tiers]
-    if len(tiers) == 1:
-        words = tiers[0]
+    if len(tiers) < 2:
+        words = tiers[0] if tiers else "the price that comes with the use"
     else:
         steps = [
             f"{price} up to {figures.quantity(tier.up_to, meter)}"
