@@ -13,6 +13,8 @@ from nanotally.streams.domain.records import Int32Array, Int64Array, UInt64Array
 # Odd numbers that scramble the bits of keys (from MurmurHash3's 128-bit variant).
 _MULTIPLY_HIGH, _MULTIPLY_LOW = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 
+COPIED_FREELY = 1 << 16  # texts
+
 
 @dataclass(frozen=True)
 class Groups:
@@ -161,6 +163,7 @@ class Interner:
     def __init__(self, texts: list[str] | None = None) -> None:
         self.texts: list[str] = texts or []
         self._codes: dict[str, int] = {t: i for i, t in enumerate(self.texts)}
+        self._column = pa.array([], pa.string())  # the first of the texts
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -188,6 +191,17 @@ class Interner:
         """Texts of codes."""
         texts = self.texts
         return [texts[c] for c in codes.tolist()]
+
+    def column(self, codes: Int64Array) -> pa.Array:
+        """Texts of codes as a string column."""
+        known = len(self._column)
+        if int(codes.max(initial=-1)) >= known:
+            # Copying all of them for a few new ones pays only while they are not many.
+            if len(self.texts) - known <= known // 8 and known > COPIED_FREELY:
+                distinct, place = np.unique(codes, return_inverse=True)
+                return pa.array(self.text(distinct), pa.string()).take(pa.array(place.reshape(-1)))
+            self._column = pa.concat_arrays([self._column, pa.array(self.texts[known:], pa.string())])
+        return self._column.take(pa.array(codes))
 
 
 def partition_of(key: bytes, partitions: int) -> int:

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from nanotally.schemas import codec
 from nanotally.streams.domain.earnings import AccountPlaces, Deltas
-from nanotally.streams.domain.ledger import ChargeRows, charge_batch, share_nanos
+from nanotally.streams.domain.ledger import ChargeRows, share_nanos
+from nanotally.streams.domain.ledger_flat import charge_values, payers_of
 from nanotally.streams.domain.pricing import Priced
-from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step
+from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step, pick
 from nanotally.streams.domain.settlement import statements
 from nanotally.streams.domain.state import PayersState
 from nanotally.streams.domain.tallies_rows import Closed
@@ -44,14 +45,12 @@ class Outputs:
         if not len(taken.rows):
             return
         state, uses, rows = self.state, taken.uses, taken.rows
-        batch = charge_batch(
-            taken, priced, state.book, state.splits, self.partition, state.book_number, self._came_at()
+        self._charges[0].extend(_bytes(payers_of(uses, rows)))
+        self._charges[1].extend(
+            charge_values(taken, priced, state.book, state.splits, self.partition, state.book_number, self._came_at())
         )
-        bodies = uses.bodies if len(rows) == len(uses) else [uses.bodies[i] for i in rows.tolist()]
-        self._charges[0].extend(_bytes(batch.column("payer")))
-        self._charges[1].extend(codec.encode_rest(batch, bodies))
         state.counts["rows.charges"] += len(rows)
-        self._count(taken, batch)
+        self._count(taken)
         charged = np.flatnonzero(taken.charged)
         if len(charged) and state.book is not None:
             self._sum(taken, charged, priced)
@@ -67,7 +66,7 @@ class Outputs:
         times = [late.get(f"{r.version.tariff} {r.version.version}", LONG_AGO) for r in rules]
         return np.array(times, dtype=np.int64)
 
-    def _count(self, taken: ChargeRows, batch: pa.RecordBatch) -> None:
+    def _count(self, taken: ChargeRows) -> None:
         counts = self.state.counts
         for place, number in enumerate(np.bincount(taken.outcome_code).tolist()):
             if number:
@@ -75,7 +74,8 @@ class Outputs:
                 counts[outcome] += number
                 if reason:
                     counts[f"{outcome}.{reason}"] += number
-        late = int(np.count_nonzero(batch.column("late").to_numpy(zero_copy_only=False)))
+        rows = taken.rows
+        late = int(np.count_nonzero(pick(taken.booked_at, rows) > pick(taken.uses.occurred_at_us, rows)))
         if late:
             counts["late"] += late
 

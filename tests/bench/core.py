@@ -8,9 +8,11 @@ import numpy as np
 
 from nanotally.schemas import codec
 from nanotally.streams.domain.keys import Interner
-from nanotally.streams.domain.ledger import CHARGED, ChargeRows, charge_batch
+from nanotally.streams.domain.ledger import CHARGED, ChargeRows
+from nanotally.streams.domain.ledger_flat import charge_values
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.pricing import Priced, price_run
+from nanotally.streams.domain.records import LONG_AGO
 from nanotally.streams.domain.scopes import Scopes
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.tariff import RuleBook
@@ -60,5 +62,4 @@ def _chunk(values: list[bytes], offset: int, book: CompiledBook, scopes: Scopes,
     taken = ChargeRows(
         uses, rows, rule, uses.occurred_at_us, np.ones(n, dtype=bool), np.zeros(n, dtype=np.int64), [(CHARGED, "")]
     )
-    batch = charge_batch(taken, priced, book, splits, 0, 0, np.zeros(1, dtype=np.int64))
-    return codec.encode_rest(batch, uses.bodies)
+    return charge_values(taken, priced, book, splits, 0, 0, np.full(1, LONG_AGO))
