@@ -22,6 +22,7 @@ COMMANDS = {
     "tariff": "tariff:tariff_app",
     "price": "price:price",
     "explain": "explain:explain",
+    "export": "export:export",
     "statement": "statement:statement",
     "earnings": "earnings:earnings",
     "books": "books:books_app",

@@ -1,11 +1,11 @@
-"""One charge with the tariff version it was rated by, from the Kafka ledger or from ClickHouse."""
+"""One charge with the tariff versions it was rated by, from the Kafka ledger or from ClickHouse."""
 
 from __future__ import annotations
 
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,10 @@ from nanotally.schemas import codec
 from nanotally.sinks.charge_query import charge_of_use, charges_of_event
 from nanotally.sinks.client import Address
 from nanotally.sinks.queries import asking
-from nanotally.streams.domain.tariff import TariffVersion, from_document
+from nanotally.streams.domain.catalogs import CatalogVersion
+from nanotally.streams.domain.tariff import RuleBook, TariffVersion, from_document
 from nanotally.streams.environment import Environment
-from nanotally.streams.errors import InvalidInput, NotFound
+from nanotally.streams.errors import InvalidInput, NotFound, Transient
 from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.publisher_receipts import Found, find, view
 from nanotally.streams.tariffs.publishing import read_books
@@ -41,11 +42,21 @@ def key_of(text: str) -> Key | None:
     return Key(int(found["partition"]), int(found["offset"]), None if found["n"] is None else int(found["n"]))
 
 
+@dataclass(frozen=True)
+class Sourced:
+    """A decoded Charge record with the tariff versions and catalogs that it was rated by; of one that was refused the
+    version that was in force, where that can be told."""
+
+    charge: dict[str, Any]
+    versions: tuple[TariffVersion, ...]
+    catalogs: tuple[CatalogVersion, ...] = ()
+
+
 # ---- the ledger ----
 
 
-async def from_ledger(environment: Environment, asked: str) -> tuple[dict[str, Any], TariffVersion | None]:
-    """A charge and its version by row key or event id, from topics `charges` and `books`.
+async def from_ledger(environment: Environment, asked: str) -> Sourced:
+    """A charge and its versions by row key or event id, from topics `charges` and `books`.
 
     An event id is looked for in the whole ledger. Raises NotFound, which says what became of the use instead."""
     async with TopicReader(environment.kafka, environment.prefix) as reader:
@@ -57,7 +68,7 @@ async def from_ledger(environment: Environment, asked: str) -> tuple[dict[str, A
             charge = _one(found, key, asked)
         else:
             charge = await _by_event_id(reader, asked)
-    return charge, _version(environment, charge)
+    return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
 
 
 def _one(found: Found | None, key: Key, asked: str) -> dict[str, Any]:
@@ -94,22 +105,35 @@ def _only(found: list[dict[str, Any]], event_id: str) -> dict[str, Any]:
     return found[0]
 
 
-def _version(environment: Environment, charge: Mapping[str, Any]) -> TariffVersion | None:
-    if not charge["lines"]:
-        return None
-    wanted = charge["lines"][0]["tariff_hash"]
-    for book in reversed(read_books(environment.kafka, environment.prefix)):
-        for version in book.tariffs:
-            if version.content_hash.startswith(wanted):
-                return version
-    raise NotFound(f"no rule book in topic {environment.topic('books')} has the tariff version {wanted}")
+def rated_by(charge: dict[str, Any], books: Sequence[RuleBook], where: str) -> Sourced:
+    """The charge with what the books have of its rules. Raises NotFound where none of them has a version it names."""
+    versions: dict[str, TariffVersion] = {}
+    for wanted in dict.fromkeys(line["tariff_hash"] for line in charge["lines"]):
+        held = (v for book in reversed(books) for v in book.tariffs if v.content_hash.startswith(wanted))
+        found = next(held, None)
+        if found is None:
+            raise NotFound(f"no rule book in {where} has the tariff version {wanted}")
+        versions[wanted] = found
+    book = next((b for b in books if b.number == charge["book_number"]), None)
+    if book is None:
+        return Sourced(charge, tuple(versions.values()))
+    if not versions and charge["event"] is not None:
+        product = charge["event"]["product"]
+        in_force = _in_force(book.versions(book.tariff_of(product) or ""), charge["event"]["occurred_at"])
+        return Sourced(charge, in_force, book.catalogs)
+    return Sourced(charge, tuple(versions.values()), book.catalogs)
+
+
+def _in_force(versions: Iterable[TariffVersion], at_us: int) -> tuple[TariffVersion, ...]:
+    """The newest of a tariff's versions that had begun; none where none had."""
+    return tuple(v for v in versions if v.effective_from_us <= at_us)[-1:]
 
 
 # ---- ClickHouse ----
 
 
-def from_clickhouse(environment: Environment, asked: str) -> tuple[dict[str, Any], TariffVersion | None]:
-    """The same from the tables `charges` and `tariffs`."""
+def from_clickhouse(environment: Environment, asked: str) -> Sourced:
+    """The same from the tables `charges` and `tariffs`; catalogs, and what was in force at a refusal, from Kafka."""
     with asking(address_of(environment)) as ask:
         key = key_of(asked)
         found = [] if key is None else charge_of_use(ask.clickhouse, key.partition, key.offset, key.n)
@@ -120,13 +144,20 @@ def from_clickhouse(environment: Environment, asked: str) -> tuple[dict[str, Any
             if not found:  # perhaps it is no charge: the ledger says what became of the use, and is ahead
                 return run(from_ledger(environment, asked))
         charge = _only(found or charges_of_event(ask.clickhouse, asked), asked)
+        if any(line["catalog"] for line in charge["lines"]):
+            return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
         if not charge["lines"]:
-            return charge, None
-        wanted = charge["lines"][0]["tariff_hash"]
-        stored = ask.tariff(wanted)
-        if stored is None:
-            raise NotFound(f"table tariffs does not have version {wanted} yet; try again, or with --ledger")
-        return charge, from_document(json.loads(stored.document))
+            try:
+                return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
+            except Transient:  # its reason can be told without the tariff
+                return Sourced(charge, ())
+        versions = []
+        for wanted in dict.fromkeys(line["tariff_hash"] for line in charge["lines"]):
+            stored = ask.tariff(wanted)
+            if stored is None:
+                raise NotFound(f"table tariffs does not have version {wanted} yet; try again, or with --ledger")
+            versions.append(from_document(json.loads(stored.document)))
+        return Sourced(charge, tuple(versions))
 
 
 def address_of(environment: Environment) -> Address:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,9 @@ class DryRun:
     """One partition of the payers' stage in memory. The broker's time of a record is its `occurred_at`, or a later
     one that came before it, so that old usage is not from the future."""
 
-    def __init__(self, book: RuleBook) -> None:
+    def __init__(self, book: RuleBook, keep: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+        """`keep` is given each Charge record, in order."""
+        self._keep = keep
         self._logic = PayersLogic(partition=0, partitions=1, account_partitions=1)
         self._logic.learn(book)
         self._scales = _scales(book)
@@ -156,27 +158,26 @@ class DryRun:
             for emission in step.emissions:
                 if emission.topic in ("charges", "rejects"):
                     for value in emission.values:
-                        yield from _outcomes(value)
+                        yield from self._outcomes(value)
             done, chunk = step.done, chunk.since(step.next_offset)
+
+    def _outcomes(self, value: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
+        name, record = codec.decode_one(value)
+        if name == "Charge":
+            if self._keep is not None:
+                self._keep(record)
+            yield record["usage_offset"], charge_document(record)
+        elif name == "Reject":
+            yield record["offset"], _nothing("rejected", record["reason"], record["detail"])
+        elif name == "Chunk":
+            said = "this payer and product used the event_id before, with this content"
+            for offset in record["duplicates"]:
+                yield offset, _nothing("duplicate", "", said)
 
 
 def _scales(book: RuleBook) -> dict[tuple[str | None, str], int]:
     meters: list[tuple[str, Meter]] = [(t.tariff, m) for t in book.tariffs for m in t.meters]
     return {(tariff, meter.name): meter.scale for tariff, meter in meters}
-
-
-def _outcomes(value: bytes) -> Iterator[tuple[int, dict[str, Any]]]:
-    name, record = codec.decode_one(value)
-    if name == "Charge":
-        yield record["usage_offset"], charge_document(record)
-    elif name == "Reject":
-        yield record["offset"], _nothing("rejected", record["reason"], record["detail"])
-    elif name == "Chunk":
-        for offset in record["duplicates"]:
-            yield (
-                offset,
-                _nothing("duplicate", "", "this payer and product used the event_id before, with this content"),
-            )
 
 
 def _nothing(outcome: str, reason: str, detail: str) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def rule_line(
         raise Differs(f"{at}, outcome", "refused: above the limit", charge["outcome"])
     state = state_of(at, line)
     meter = version.meter_by_name[rule.meter]
-    step = step_of(rule, state, line["quantity"], first, unit_price, asked_tier(rule, event, meter))
+    tier_quantity = asked_tier(rule, event, meter)
+    step = step_of(rule, state, line["quantity"], first, unit_price, tier_quantity)
     total = check_total(at, line, rule, state, step.nanos)
     same(f"{at}, over_after", step.over, line["over_after"])
     covering = next((p.name for p in version.passes if rule.name in p.covers), None)
@@ -70,6 +71,9 @@ def rule_line(
         piece.starts_us if piece.cut else None,
         covering or "",
         line["catalog"],
+        first,
+        unit_price,
+        tier_quantity,
     )
 
 

@@ -45,7 +45,8 @@ class LineExplained:
 
     `name` is that of the rule or pass; `rule` what it was rated by (of a pass: its price, over nanos). `step` is None
     for what fell due. `starts_us`: where its piece of a use that was cut begins, else None. `pass_name`: the pass that
-    settles it. `nothing` says why it costs nothing, if so."""
+    settles it. `nothing` says why it costs nothing, if so. `first`: not a later piece of a use that was cut;
+    `unit_price`: what came with the use, exact nanos per unscaled unit; `tier_quantity`: unscaled, likewise."""
 
     link: str
     name: str
@@ -66,6 +67,9 @@ class LineExplained:
     starts_us: int | None = None
     pass_name: str = ""
     catalog: str = ""
+    first: bool = True
+    unit_price: Fraction | None = None
+    tier_quantity: int | None = None
 
     @property
     def pieces(self) -> tuple[Item, ...]:

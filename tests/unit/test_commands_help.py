@@ -44,6 +44,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "tariff withdraw",
         "price",
         "explain",
+        "export",
         "statement",
         "earnings",
         "books close",
@@ -77,7 +78,7 @@ def test_the_example_is_understood(name: str) -> None:
 
 def test_scripts_get_json_where_there_is_something_to_read() -> None:
     speaking = {name for name in ALL if any("--json" in p.opts for p in ALL[name].params)}
-    assert speaking == set(ALL) - {"worker", "price"}  # price speaks nothing but JSON
+    assert speaking == set(ALL) - {"worker", "price", "export"}  # price and export speak nothing but JSON
 
 
 def test_the_help_lists_every_command_with_a_line() -> None:

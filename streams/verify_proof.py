@@ -1,0 +1,131 @@
+"""Verifies what `nanotally explain CHARGE --proof` wrote: python verify_proof.py FILE. Needs nothing but Python 3.9.
+
+Works the charge out again from the tariff in the file, in exact fractions: says OK, or which number differs, and ends
+with 1. The format, and what is left to check, is in docs/proofs.md."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from fractions import Fraction as F
+from math import ceil, floor
+from typing import Any
+
+Table = dict[str, Any]
+
+
+def rounded(x: int, rounding: Table) -> int:
+    steps = F(x, rounding["step"])
+    by_mode = {"up": ceil(steps), "down": floor(steps), "half_up": floor(steps + F(1, 2))}
+    return by_mode[rounding["mode"]] * int(rounding["step"])
+
+
+def total(rule: Table, tiers: list[Table], x: int, chooser: int | None) -> F:
+    """The price of a cumulated quantity, exact nanos: allowance and rounding off, then tier by tier."""
+    free, rounding = rule.get("free") or {}, rule.get("rounding")
+    units = free.get("units") or 0
+    if rounding is None or rounding["event"]:
+        x = max(0, x - units)
+    elif free.get("after_rounding"):
+        x = max(0, rounded(x, rounding) - units)
+    else:
+        x = rounded(max(0, x - units), rounding)
+    found, lower = F(0), 0
+    for i, tier in enumerate(tiers):
+        top, step, price, fee = tier["up_to"], tier.get("step") or 1, F(tier["price"]), F(tier.get("fee", 0))
+        if rule.get("volume"):
+            if top is None or (x if chooser is None else chooser) <= top or i == len(tiers) - 1:
+                return (fee if x or rule.get("zero_fee") else 0) + ceil(F(x, step)) * step * price
+            continue
+        found += fee if x > lower or (i == 0 and rule.get("zero_fee")) else 0
+        found += max(0, ceil(F((x if top is None else min(x, top)) - lower, step))) * step * price
+        lower = top
+    return found
+
+
+def step_of(rule: Table, line: Table) -> F:
+    """What the line adds to the exact total of its scope, nanos."""
+    q, d, n, own = line["quantity_before"], line["quantity"], line["uses_before"], line["unit_price"]
+    tiers: list[Table] = rule["tiers"] if own is None else [{"up_to": None, "price": own}]
+    each, free, step = rule.get("each"), rule.get("free"), F(0)
+    if rule.get("carry"):  # started steps go on into the next tier
+        at = q + line["over_before"]
+        while at < q + d:
+            tier = next((t for t in tiers if t["up_to"] is None or at < t["up_to"]), tiers[-1])
+            to = q + d if tier["up_to"] is None or tier is tiers[-1] else min(q + d, tier["up_to"])
+            count = ceil(F(to - at, tier.get("step") or 1)) * (tier.get("step") or 1)
+            step, at = step + count * F(tier["price"]), at + count
+    elif each or (free and free["events"] is not None):  # each use by itself
+        if free:
+            used, units = n if line["first"] else max(0, n - 1), free["units"]
+            inside = free["events"] is None or used < free["events"]
+            if inside and (units is None or q + d < units or (q + d == units and not free["reached"])):
+                return F(rule.get("connect", 0)) if q == 0 < d else F(0)
+            step = F(tiers[0]["price"]) * (d - (min(d, max(0, units - q)) if inside else 0))
+        else:
+            step = total(rule, tiers, q + d, line["tier_quantity"])
+            step -= total(rule, tiers, q, line["tier_quantity"]) if n or q else 0
+        step += F(each["fee"]) if each else 0
+        step = max(step, F(each["at_least"])) if each and each["at_least"] is not None else step
+        step = min(step, F(each["at_most"])) if each and each["at_most"] is not None else step
+    else:
+        step = total(rule, tiers, q + d, line["tier_quantity"])
+        step -= total(rule, tiers, q, line["tier_quantity"]) if n or q else 0
+    return step + (F(rule.get("connect", 0)) if q == 0 < d else 0)
+
+
+def amount_of(rule: Table, exact: F, charged: int) -> int:
+    """Whole nanos that are charged now: overage, floor, cap, the minimum of a use, less what was charged."""
+    over = rule.get("overage")
+    if over and exact > F(over["above"]):
+        exact = F(over["above"]) + (exact - F(over["above"])) * F(over["factor"])
+    due = floor(exact) if rule["cap_nanos"] is None else min(floor(exact), rule["cap_nanos"])
+    due = max(due, rule.get("minimum_nanos", 0)) if rule["scope"] == "event" else due
+    return due - charged if rule.get("falling") else max(0, due - charged)
+
+
+def verify(proof: Table) -> list[str]:
+    """What differs, a sentence for each; nothing where the proof holds."""
+    wrong: list[str] = []
+
+    def same(what: str, expected: object, found: object) -> None:
+        if expected != found:
+            wrong.append(f"{what}: worked out again it is {expected}, the proof has {found}")
+
+    for named, document in proof["tariffs"].items():
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        same(f"hash of {document['tariff']} v{document['version']}", hashlib.sha256(text.encode()).hexdigest(), named)
+    for at, line in ((f"line {i}", line) for i, line in enumerate(proof["lines"])):
+        document = next(d for named, d in proof["tariffs"].items() if named.startswith(line["tariff_hash"]))
+        rules = [r for r in document["rules"] if r["name"] == line["rule"] and r.get("variant", "") == line["variant"]]
+        if line["link"] == "pass":
+            rules = [p["price"] for p in document["passes"] if p["name"] == line["rule"]]
+            listed = sum(other["amount_nanos"] for other in proof["lines"] if other["pass"] == line["rule"])
+            same(f"{at}, quantity", listed, line["quantity"])
+        if line["link"] in ("rule", "pass"):
+            after = F(line["total_before"]) + step_of(rules[0], line)
+            same(f"{at}, total_after", str(after), line["total_after"])
+            same(f"{at}, amount_nanos", amount_of(rules[0], after, line["charged_before"]), line["amount_nanos"])
+        under_pass = line["pass"] is not None or line["link"] == "sharing"
+        same(f"{at}, paid_nanos", 0 if under_pass else line["amount_nanos"], line["paid_nanos"])
+        shares, divided, base = line["shares"], line["paid_nanos"], line["base_before"]
+        if line["link"] == "sharing":  # what a pass took in leaves its pool
+            pool, shares, divided = shares[-1], shares[:-1], line["amount_nanos"]
+            same(f"{at}, share of {pool['account']}", -divided, pool["nanos"])
+        for share in shares[:-1]:
+            part = F(share["fraction"])
+            nanos = floor((base + divided) * part) - floor(base * part)
+            same(f"{at}, share of {share['account']}", nanos, share["nanos"])
+        same(f"{at}, sum of the shares", divided, sum(share["nanos"] for share in shares))
+        same(f"{at}, sum of the fractions", F(1), sum((F(share["fraction"]) for share in shares), F(0)))
+    same("paid_nanos", sum(line["paid_nanos"] for line in proof["lines"]), proof["paid_nanos"])
+    return wrong
+
+
+if __name__ == "__main__":
+    with open(sys.argv[1], encoding="utf-8") as file:
+        read = json.load(file)
+    differences = verify(read)
+    print("\n".join(differences) or f"OK: charge {read['charge']}, {read['paid_nanos']} nanos {read['currency']}")
+    sys.exit(1 if differences else 0)
