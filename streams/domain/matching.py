@@ -5,7 +5,8 @@ that can match are looked at."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from nanotally.streams.domain.conditions import fulfilled, matches
 from nanotally.streams.domain.keys import Groups, group_codes
-from nanotally.streams.domain.records import Int64Array
+from nanotally.streams.domain.records import BoolArray, Int64Array
 from nanotally.streams.domain.tariff import OPENED_SCOPES, Condition, Rule, RuleBook, TariffVersion
 from nanotally.streams.domain.uses import Uses
 
@@ -25,12 +26,13 @@ REJECT_REASONS = {WRONG_SCALE: "wrong_scale", NO_SESSION: "no_session"}
 
 @dataclass(frozen=True, eq=False)
 class NumberedRule:
-    """A rule with its version; `number` is its place among all rules of the book. Equal only to itself, so that it
-    is a cheap key of what is worked out once per rule."""
+    """A rule with its version; `number` is its place among all links of the book. The price of a pass is one too, with
+    link 'pass'. Equal only to itself, so that it is a cheap key of what is worked out once per rule."""
 
     number: int
     version: TariffVersion
     rule: Rule
+    link: str = "rule"
 
     @property
     def stem(self) -> tuple[str, ...]:
@@ -38,7 +40,8 @@ class NumberedRule:
         rule = self.rule
         # A scope of another length begins anew; windows of the calendar have none of their own.
         length = (str(rule.length_us),) if rule.scope in OPENED_SCOPES else ()
-        return (self.version.tariff, rule.name, rule.meter, rule.scope, *length, *rule.per)
+        link = () if self.link == "rule" else (self.link,)
+        return (*link, self.version.tariff, rule.name, rule.meter, rule.scope, *length, *rule.per)
 
 
 class CompiledBook:
@@ -47,16 +50,73 @@ class CompiledBook:
     def __init__(self, book: RuleBook) -> None:
         self.book = book
         self.rules: list[NumberedRule] = []
-        # Rules of several versions that share their scopes (see pricing): number of the family by number of the rule.
-        self.family: list[int] = []
-        families: dict[tuple[str, ...], int] = {}
         self._of_version: dict[tuple[str, int], list[NumberedRule]] = {}
         for version in book.tariffs:
             mine = [NumberedRule(len(self.rules) + i, version, rule) for i, rule in enumerate(version.rules)]
             self.rules += mine
-            for numbered in mine:
-                self.family.append(families.setdefault(numbered.stem, len(families)))
             self._of_version[version.tariff, version.version] = mine
+        # The rules, and behind them the prices of the passes, which are rated as rules are.
+        self.links = list(self.rules)
+        for version in book.tariffs:
+            for p in version.passes:
+                self.links.append(NumberedRule(len(self.links), version, replace(p.price, name=p.name), "pass"))
+        # Links of several versions that share their scopes (see pricing): number of the family by number of the link.
+        families: dict[tuple[str, ...], int] = {}
+        self.family = [families.setdefault(link.stem, len(families)) for link in self.links]
+
+    @cached_property
+    def named(self) -> dict[tuple[str, int, str, str, str], NumberedRule]:
+        """Links by tariff, version, link, name and variant."""
+        return {(n.version.tariff, n.version.version, n.link, n.rule.name, n.rule.variant): n for n in self.links}
+
+    @cached_property
+    def covering(self) -> Int64Array:
+        """Number of the pass that covers each rule, the first that does, -1 where none does: int64[rules]."""
+        numbers = np.full(len(self.rules), -1, dtype=np.int64)
+        for n in self.rules:
+            p = next((p for p in n.version.passes if n.rule.name in p.covers), None)
+            if p is not None:
+                key = n.version.tariff, n.version.version, "pass", p.name, p.price.variant
+                numbers[n.number] = self.named[key].number
+        return numbers
+
+    @cached_property
+    def tracked(self) -> BoolArray:
+        """Links of whose scopes one must know who was charged what, because at their end something may be due: those
+        of families in which any version has a minimum, and all passes: bool[links]."""
+        return self._of_families(lambda n: n.link == "pass" or (n.rule.minimum_nanos > 0 and n.rule.scope != "event"))
+
+    @cached_property
+    def careful(self) -> BoolArray:
+        """Links whose refused uses must leave no trace in others: scopes that uses open or extend, and rules under a
+        pass, with all that share scopes with them: bool[links]."""
+        covered = {n.number for n in self.rules if self.covering[n.number] >= 0}
+        return self._of_families(lambda n: n.rule.scope in OPENED_SCOPES or n.number in covered)
+
+    def _of_families(self, wanted: Callable[[NumberedRule], bool]) -> BoolArray:
+        families = {self.family[n.number] for n in self.links if wanted(n)}
+        return np.array([family in families for family in self.family], dtype=bool)
+
+    @cached_property
+    def cuts(self) -> BoolArray:
+        """Rules whose uses are cut: bool[rules]."""
+        return np.array([n.rule.cut for n in self.rules], dtype=bool)
+
+    @cached_property
+    def refuses(self) -> BoolArray:
+        """Rules whose uses are refused: bool[rules]."""
+        return np.array([n.rule.refuse for n in self.rules], dtype=bool)
+
+    def bands_of(self, numbered: NumberedRule) -> tuple[Condition, ...]:
+        """Bands of time of all variants of a rule."""
+        bands = (
+            c
+            for n in self._of_version[numbered.version.tariff, numbered.version.version]
+            if n.rule.name == numbered.rule.name
+            for c in n.rule.when
+            if c.kind == "band"
+        )
+        return tuple(dict.fromkeys(bands))
 
     @cached_property
     def versions(self) -> dict[str, tuple[TariffVersion, ...]]:
@@ -69,6 +129,8 @@ class CompiledBook:
 
     def match_at(self, uses: Uses, rows: Int64Array, at_us: Int64Array) -> Int64Array:
         """The same for some rows, in any order and number, as if used at the instants given: int64[rows]."""
+        if not len(rows):
+            return np.zeros(0, dtype=np.int64)
         return self._match(uses, rows, at_us, group_codes(uses.pairs[0].codes[rows]))
 
     def _match(self, uses: Uses, rows: Int64Array, at_us: Int64Array, groups: Groups) -> Int64Array:
