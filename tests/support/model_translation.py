@@ -1,8 +1,9 @@
 """Random scenarios of what the model and the reference both know, and the translation from ours to the model's.
 
 Left out: uses before the first book, several tariffs and currencies, zones, patterns, microseconds, `max_price` below
-a nano, a cap that differs between versions (the model forgets what a cap cut off, see its D14), sessions, minimums and
-passes. A scope for life is the model's anchored scope of endless length.
+a nano and together with passes, a cap that differs between versions (the model forgets what a cap cut off, see its
+D14), all prices but graduated ones. A scope for life is the model's anchored scope of endless length; a pass of the
+model is a cap over list prices.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from nanotally.streams.domain.tariff import (
     Condition,
     Meter,
     Party,
+    Pass,
     Rule,
     RuleBook,
     Settings,
@@ -26,6 +28,7 @@ from nanotally.streams.domain.tariff import (
 )
 from tests.support import model
 from tests.support.reference import partition_of
+from tests.support.reference_scopes import Place
 from tests.support.reference_values import Control, Garbage, Record
 from tests.support.scenarios import Scenario
 
@@ -69,26 +72,43 @@ def common_scenario(seed: int, partition: int, size: int = 45) -> Scenario:
         thresholds=(("USD", r.choice((0, 20))),),
     )
     shapes = {f"r{i}": rule_shape(r) for i in range(4)}
+    passes = pass_shapes(r, sorted(shapes))
     versions, books = [], {}
     for number in range(r.randint(1, 4)):
         effective = START - DAY if number == 0 and r.random() < 0.8 else START + r.randint(0, 2 * DAY)
-        versions.append(common_version(r, number + 1, effective * SECOND_US, shapes))
+        versions.append(common_version(r, number + 1, effective * SECOND_US, shapes, passes))
         books[number] = RuleBook(number, settings, tuple(versions))
     r = random.Random(f"common records {seed} {partition}")
     return Scenario(seed, 3, partition, books, tuple(common_records(r, partition, books, size)))
 
 
+def pass_shapes(r: random.Random, rules: list[str]) -> tuple[Pass, ...]:
+    """None, one or two passes; what a use is covered by and its cap stay as they are over the versions."""
+    return tuple(
+        Pass(
+            name,
+            tuple(sorted(r.sample(rules, k=r.randint(1, 4)))),
+            Rule(
+                name, "", (), (Tier(None, Fraction(1)),), (), r.choice(("hour", "day", "month")), "", r.choice((5, 400))
+            ),
+        )
+        for name in ("pass", "card")[: r.choice((0, 0, 1, 2))]
+    )
+
+
 def rule_shape(r: random.Random) -> dict[str, Any]:
     """What stays the same over the versions of a rule."""
+    cap = r.choice((None, None, 5, 40, 400))
     return {
         "meter": r.choice(("page", "play")),
         "per": r.choice(((), ("item",), ("session",), ("creator",))),
-        "cap_nanos": r.choice((None, None, 5, 40, 400)),
+        "cap_nanos": cap,
+        "minimum_nanos": r.choice([m for m in (0, 0, 3, 50, 1000) if cap is None or m <= cap]),
     }
 
 
 def common_version(
-    r: random.Random, number: int, effective_us: int, shapes: dict[str, dict[str, Any]]
+    r: random.Random, number: int, effective_us: int, shapes: dict[str, dict[str, Any]], passes: tuple[Pass, ...]
 ) -> TariffVersion:
     conditions = (
         (),
@@ -104,13 +124,16 @@ def common_version(
     for name in sorted(r.sample(sorted(shapes), k=r.randint(1, 4))):
         ends = sorted(r.sample(range(1, 60), k=r.choice((0, 0, 1, 2))))
         tiers = tuple(Tier(end, price()) for end in (*ends, None))
-        scope = r.choice(("event", "hour", "day", "month", "life"))
-        split = r.choice(sorted(SPLITS))
-        rules.append(Rule(name=name, when=r.choice(conditions), tiers=tiers, scope=scope, split=split, **shapes[name]))
+        scope = r.choice(("event", "hour", "day", "month", "life", "session", "session", "anchored", "anchored"))
+        length = r.choice((600, 600, 7200)) * SECOND_US if scope in ("session", "anchored") else 0
+        split, when = r.choice(sorted(SPLITS)), r.choice(conditions)
+        rules.append(
+            Rule(name=name, when=when, tiers=tiers, scope=scope, length_us=length, split=split, **shapes[name])
+        )
     splits = tuple(Split(name, tuple(Party(PARTIES[p], f) for p, f in parties)) for name, parties in SPLITS.items())
     needs = ("session",) if r.random() < 0.3 else ()
     meters = (Meter("page", "page"), Meter("play", "second", 3, needs))
-    return TariffVersion("t", number, effective_us, "USD", "UTC", (), meters, splits, tuple(rules))
+    return TariffVersion("t", number, effective_us, "USD", "UTC", (), meters, splits, tuple(rules), passes)
 
 
 def common_records(r: random.Random, partition: int, books: dict[int, RuleBook], size: int) -> Iterator[Record]:
@@ -134,6 +157,8 @@ def common_records(r: random.Random, partition: int, books: dict[int, RuleBook],
             value = Garbage(b"\xff", "malformed")
         else:
             value = common_use(r, t, mine, others, sent)
+            if books[0].tariffs[0].passes:  # under which the model compares what is exact with what is whole
+                value["attributes"].pop("max_price", None)
         yield Record(offset, (t + r.randint(-5, 5)) * SECOND_US, None, value)
     if r.random() < 0.5:
         yield Record(offset + 1, t * SECOND_US, None, Control("end", "close", (t + 40 * DAY) * SECOND_US))
@@ -235,11 +260,25 @@ def model_tariff(version: TariffVersion) -> model.Tariff:
         tuple((m.name, model.Meter(m.scale, "session" in m.needs)) for m in version.meters),
         tuple(SPLITS.items()),
         tuple(model_rule(rule, scales[rule.meter]) for rule in version.rules),
+        tuple(model.Pass(p.name, p.covers, model.Scope(p.price.scope), p.price.cap_nanos or 0) for p in version.passes),
     )
 
 
 def model_rule(rule: Rule, units: int) -> model.Rule:
     tiers = tuple((None if t.up_to is None else Fraction(t.up_to, units), t.price * units) for t in rule.tiers)
     when = tuple((c.field, c.values[0]) for c in rule.when)
-    scope = model.Scope("anchored", FOR_LIFE) if rule.scope == "life" else model.Scope(rule.scope)
-    return model.Rule(rule.name, rule.meter, when, tiers, rule.per, scope, rule.split, rule.cap_nanos)
+    scope = model.Scope(rule.scope, rule.length_us // SECOND_US)
+    if rule.scope == "life":
+        scope = model.Scope("anchored", FOR_LIFE)
+    return model.Rule(
+        rule.name, rule.meter, when, tiers, rule.per, scope, rule.split, rule.cap_nanos, rule.minimum_nanos
+    )
+
+
+def model_order(place: Place) -> Any:
+    """The order of the model's keys of scopes and passes."""
+    key, start_us = place
+    if key.link == "pass":
+        return key.tariff, key.rule, key.payer, key.scope, start_us
+    per = tuple(str(value) for _, value in key.per)
+    return key.tariff, key.rule, key.payer, per, key.length_us, key.scope, start_us

@@ -15,7 +15,7 @@ from math import lcm
 from kafka.partitioner.default import murmur2
 
 from nanotally.streams.domain.tariff import RuleBook, Settings
-from tests.support.reference_dues import lines_due, next_due
+from tests.support.reference_dues import Order, by_text, lines_due, next_due
 from tests.support.reference_scopes import Priced, Scopes
 from tests.support.reference_splits import Part, Parts, divide
 from tests.support.reference_uses import Found, look_up, rate_use
@@ -58,10 +58,14 @@ def row_id(what: str, account: str, period: str, start_us: int, currency: str) -
 
 
 class PayersReference:
-    """One partition. `books` are all that were ever published, by number."""
+    """One partition. `books` are all that were ever published, by number; `due_order` is how scopes that end together
+    follow each other."""
 
-    def __init__(self, partition: int, partitions: int, books: Mapping[int, RuleBook]) -> None:
+    def __init__(
+        self, partition: int, partitions: int, books: Mapping[int, RuleBook], due_order: Order = by_text
+    ) -> None:
         self.partition, self.partitions, self.books = partition, partitions, books
+        self.due_order = due_order
         self.out = Outputs()
         self.book: RuleBook | None = None
         self.watermark = LONG_AGO
@@ -305,7 +309,7 @@ class PayersReference:
         if self.watermark > LONG_AGO:
             self.forgotten_to = max(self.forgotten_to, self.watermark - self.settings.horizon_us)
         if self.watermark > self.closed_to:
-            while (due := next_due(self.scopes, self.watermark)) is not None:
+            while (due := next_due(self.scopes, self.watermark, self.due_order)) is not None:
                 self.write_due(record, *lines_due(self.scopes, due))
             self.close()
 

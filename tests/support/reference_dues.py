@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 from nanotally.streams.domain.tariff import Pass, TariffVersion
-from tests.support.reference_scopes import Key, Place, Priced, Scope, Scopes, hash_order, pass_of
+from tests.support.reference_scopes import Key, Place, Priced, Scope, Scopes, pass_of
 from tests.support.reference_splits import PLATFORM_ALONE, Parts, sorting
 from tests.support.reference_uses import rate_pass
 from tests.support.reference_values import Line
+
+Order = Callable[[Place], Any]
+
+
+def by_text(place: Place) -> Any:
+    """Some order of scopes that end together. Which it is matters to nobody, but it must always be the same."""
+    return tuple(str(v) for v in place[0]), place[1]
 
 
 def owes(scope: Scope) -> bool:
@@ -18,13 +27,13 @@ def owes(scope: Scope) -> bool:
     return scope.line.scope != "event" and scope.state.charged < scope.line.minimum_nanos
 
 
-def next_due(scopes: Scopes, watermark: int) -> Place | None:
-    """The scope whose end comes first, minimums before passes of the same end. Scopes that ended without owing
-    anything are dropped on the way."""
+def next_due(scopes: Scopes, watermark: int, order: Order) -> Place | None:
+    """The scope whose end comes first, minimums before passes of the same end, then by the order. What
+    ended without owing anything is dropped on the way."""
     for place in [p for p, s in scopes.at.items() if s.end_us <= watermark and not owes(s)]:
         scopes.drop(place)
-    ended = [(s.end_us, s.line.link == "pass", hash_order(p), p) for p, s in scopes.at.items() if s.end_us <= watermark]
-    return min(ended)[-1] if ended else None
+    ended = [(s.end_us, s.line.link == "pass", order(p), p) for p, s in scopes.at.items() if s.end_us <= watermark]
+    return min(ended, key=lambda e: e[:3])[-1] if ended else None
 
 
 def share_out(total: int, weights: dict[tuple[str, Parts], int]) -> list[tuple[Parts, int]]:

@@ -6,7 +6,7 @@ from collections import ChainMap
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nanotally.streams.domain.tariff import OPENED_SCOPES, Pass, Rule, TariffVersion
 from tests.support.reference_price import State, Use, take
@@ -171,8 +171,3 @@ def key_of(link: str, version: TariffVersion, rule: Rule, payer: str, event: Eve
 def pass_of(version: TariffVersion, rule: str) -> Pass | None:
     """The first pass that covers the rule."""
     return next((p for p in version.passes if rule in p.covers), None)
-
-
-def hash_order(place: Place) -> Any:
-    """Order of scopes that end together. Which it is matters to nobody, but it must always be the same."""
-    return tuple((v is not None, str(v)) for v in place[0]), place[1]
