@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from nanotally.streams.domain.tariff import Meter, TariffVersion
+from nanotally.streams.domain.tariff import Meter, Pass, TariffVersion
 from nanotally.streams.tariffs import values
 from nanotally.streams.tariffs.checks import check_rules, check_use_of_parts
 from nanotally.streams.tariffs.findings import Finding, Findings, Unreadable
 from nanotally.streams.tariffs.groups import read_groups
 from nanotally.streams.tariffs.meters import read_meters
+from nanotally.streams.tariffs.passes import read_passes
 from nanotally.streams.tariffs.rules import ReadRule, RuleReader, Surroundings, crossing_cuts
 from nanotally.streams.tariffs.section import Section
 from nanotally.streams.tariffs.source import read_source
@@ -35,6 +36,7 @@ TARIFF_KEYS = {
     "groups": '{students: ["edu-*"]}',
     "meters": "{page.view: {unit: page}}",
     "splits": "{standard: {platform: 10%, creator: rest}}",
+    "passes": "[{pass: day, covers: [article], count: {per: [payer], over: day}, cap: 0.50}]",
     "rules": "[{rule: article, when: {meter: page.view}, price: 0.005 per page, split: standard}]",
 }
 
@@ -90,6 +92,10 @@ class _Reader:
         node = top.node_of("splits", required=True)
         splits = {} if node is None else read_splits(node, surroundings.currency, self._findings)
         rules = self._rules(surroundings, splits)
+        flat = [rule for read in rules for rule in read.rules]
+        passes: tuple[Pass, ...] = ()
+        if all(read.variants for read in rules):  # else a pass may cover what could not be read
+            passes = read_passes(top.node_of("passes"), flat, surroundings.currency, self._findings)
         check_use_of_parts(top, meters, splits, rules, self._findings)
         check_rules(rules, products, meters, self._findings)
         if self._findings.failed():
@@ -104,7 +110,8 @@ class _Reader:
             products=products,
             meters=tuple(m for m in meters.values() if m is not None),
             splits=tuple(s for s in splits.values() if s is not None),
-            rules=tuple(rule for read in rules for rule in read.rules),
+            rules=tuple(flat),
+            passes=passes,
         )
 
     def _part(self, name: str, reader: Callable[[Node, Findings], T]) -> T | None:
