@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nanotally.streams.commands.output import AsJson, say_json
+from nanotally.streams.commands.tariff_diff import diff
 from nanotally.streams.commands.tariff_show import show, version_document, version_line, withdraw
 from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.environment import Environment
@@ -126,6 +127,7 @@ def publish(
 
 tariff_app.command("show")(show)
 tariff_app.command("withdraw")(withdraw)
+tariff_app.command("diff")(diff)
 
 
 def _read_all(files: Sequence[Path], settings: Path | None) -> tuple[list[ReadTariff], Settings | None]:

@@ -42,6 +42,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "tariff publish",
         "tariff show",
         "tariff withdraw",
+        "tariff diff",
         "price",
         "explain",
         "export",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -77,7 +78,7 @@ def published(monkeypatch: pytest.MonkeyPatch) -> None:
     """A book with a version in force, one in 12 days and one in 40 s, shown at NOW."""
     held = book(version(1, 0), version(2, NOW + 12 * DAY), version(3, NOW + 40_000_000))
     monkeypatch.setattr(tariff_show, "published_books", lambda _: [PublishedBook(held, 0, "", {})])
-    monkeypatch.setattr(tariff_show.time, "time_ns", lambda: NOW * 1000)
+    monkeypatch.setattr(time, "time_ns", lambda: NOW * 1000)
 
 
 @pytest.mark.usefixtures("published")
