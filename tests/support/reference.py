@@ -299,7 +299,7 @@ class PayersReference:
             self.sum(f"shares.{currency}", sum(s.nanos for s in line.shares))
             for share in line.shares:
                 earned = self.out.earnings.setdefault(EarningKey(share.account, minute, *series), Sum())
-                earned.add(one if i == 0 else 0, line.used if line.link == "rule" else 0, share.nanos)
+                earned.add(*((one, quantity) if i == 0 else (0, 0)), share.nanos)
 
     # ---- time ----
 
@@ -316,16 +316,14 @@ class PayersReference:
     def write_due(self, record: Record, end_us: int, lines: list[Priced]) -> None:
         """What a scope that has ended still asks for, or what a pass took in: booked at its last instant."""
         line, version = lines[0].line, lines[0].version
-        key = lines[0].place[0]
-        meter = next((m for m in version.meters if m.name == key.meter), None)
         reason = "pass" if line.link == "sharing" else "minimum"
         divided = tuple(self.divided(p, version.currency) for p in lines)
         charge = Charge(
             usage_offset=record.offset,
             n=self.at_offset,
             event=None,
-            payer=key.payer,
-            series=("", meter.name if meter else "", meter.scale if meter else 0),
+            payer=lines[0].place[0].payer,
+            series=("", "", 0),
             recorded_at_us=record.recorded_at_us,
             booked_at_us=end_us - 1,
             late=False,

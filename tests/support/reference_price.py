@@ -114,38 +114,54 @@ def walk(rule: Rule, begin: int, end: int) -> tuple[Fraction, int]:
     return price, at
 
 
-def single(rule: Rule, before: State, use: Use, counted: int) -> Fraction:
-    """The price of one use by itself: allowance, then the price, then fee and bounds of each use."""
+def fees(rule: Rule, quantity: int, uses: int) -> Fraction:
+    """The fees of the tiers entered, where started steps are carried on."""
+    lower, total = 0, Fraction(0)
+    for i, tier in enumerate(rule.tiers):
+        if quantity > lower or (i == 0 and rule.zero_fee and uses > 0):
+            total += tier.fee
+        lower = tier.up_to or lower
+    return total
+
+
+def allowed(rule: Rule, before: State, use: Use, counted: int) -> Fraction:
+    """The price of one use by itself where an allowance of units or of uses takes off a part, or all of it."""
     free, uses_before = rule.free, before.uses if use.first else before.uses - 1
-    if free is None:
-        after = before.uses + 1 if use.first else before.uses
-        base = price_of(rule, before.quantity + counted, after) - price_of(rule, before.quantity, before.uses)
-    else:
-        allowed = free.events is None or uses_before < free.events
-        left = counted if free.units is None else max(0, free.units - before.quantity)
-        if allowed:
-            reach = before.quantity + counted
-            if free.units is None or reach < free.units or (reach == free.units and not free.reached):
-                return Fraction(0)
-        base = rule.tiers[0].price * (counted - (min(counted, left) if allowed else 0))
+    assert free is not None
+    if free.events is not None and uses_before >= free.events:
+        return bounded(rule, rule.tiers[0].price * counted)
+    if free.units is None:
+        return Fraction(0)
+    reach = before.quantity + counted
+    if reach < free.units or (reach == free.units and not free.reached):
+        return Fraction(0)
+    off = min(counted, max(0, free.units - before.quantity))
+    return bounded(rule, rule.tiers[0].price * (counted - off))
+
+
+def bounded(rule: Rule, step: Fraction) -> Fraction:
+    """Fee and bounds of each use."""
     if rule.each is None:
-        return base
-    base += rule.each.fee
-    base = base if rule.each.at_least is None else max(base, rule.each.at_least)
-    return base if rule.each.at_most is None else min(base, rule.each.at_most)
+        return step
+    step += rule.each.fee
+    step = step if rule.each.at_least is None else max(step, rule.each.at_least)
+    return step if rule.each.at_most is None else min(step, rule.each.at_most)
 
 
 def step_of(rule: Rule, before: State, use: Use, counted: int) -> tuple[Fraction, int]:
     """What the use adds to the exact total, and the scope's `over` afterwards."""
     after, over = before.quantity + counted, 0
-    if rule.carry:
-        step, billed = walk(rule, before.quantity + before.over, after)
-        over = billed - after
-    elif single_use(rule):
-        step = single(rule, before, use, counted)
+    uses = before.uses + 1 if use.first else before.uses
+    if rule.free is not None and single_use(rule):
+        step = allowed(rule, before, use, counted)
+    elif rule.carry:
+        begin, end = billable(rule, before.quantity), billable(rule, after)
+        step, at = walk(rule, begin + before.over, end)
+        over = at - end
+        step = bounded(rule, step + fees(rule, end, uses) - fees(rule, begin, before.uses))
     else:
-        uses = before.uses + 1 if use.first else before.uses
         step = price_of(rule, after, uses, use.tier_quantity) - price_of(rule, before.quantity, before.uses)
+        step = bounded(rule, step)
     if before.quantity == 0 and counted > 0:
         step += rule.connect
     return step, over
@@ -175,13 +191,13 @@ def take(rule: Rule, before: State, use: Use) -> Taken | str:
     step, over = step_of(rule, before, use, counted)
     total = before.total + step
     owed, owed_before = with_overage(rule, total), with_overage(rule, before.total)
-    if max(abs(floor(total)), abs(floor(owed)), quantity, quantity + over) >= TOO_MUCH:
-        return "out_of_range"
     due, asked = floor(owed), max(Fraction(0), owed - owed_before)
     if rule.cap_nanos is not None:
         due, asked = min(due, rule.cap_nanos), min(asked, Fraction(max(0, rule.cap_nanos - before.charged)))
-    if rule.scope == "event" and rule.minimum_nanos:
-        due, asked = max(due, rule.minimum_nanos), max(asked, Fraction(rule.minimum_nanos))
+    if rule.scope == "event":
+        due, asked = max(due, rule.minimum_nanos), max(asked, Fraction(rule.minimum_nanos - before.charged))
     amount = due - before.charged if rule.falling else max(0, due - before.charged)
+    if max(abs(floor(total)), abs(due), abs(amount), quantity + over) >= TOO_MUCH:
+        return "out_of_range"
     uses = before.uses + 1 if use.first else before.uses
     return Taken(counted, asked, amount, State(uses, quantity, over, total, before.charged + amount))

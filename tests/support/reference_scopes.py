@@ -120,7 +120,6 @@ class Scopes:
             uses_after=taken.after.uses,
             quantity_before=before.quantity,
             quantity=taken.counted,
-            used=use.quantity,
             over_before=before.over,
             over_after=taken.after.over,
             total_before=before.total,

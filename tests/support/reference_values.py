@@ -59,8 +59,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Line:
-    """Totals are exact and not capped; `scope_key` and `split_key` are the keys themselves, not hashes. `used`: what of
-    the event's quantity falls to the line, before rounding."""
+    """Totals are exact and not capped; `scope_key` and `split_key` are the keys themselves, not hashes."""
 
     link: str
     tariff: str
@@ -77,7 +76,6 @@ class Line:
     uses_after: int = 0
     quantity_before: int = 0
     quantity: int = 0
-    used: int = 0
     over_before: int = 0
     over_after: int = 0
     total_before: Fraction = Fraction(0)
