@@ -18,7 +18,7 @@ from nanotally.streams.tariffs.books import PublishedBook
 from nanotally.streams.tariffs.publishing import activation, send_control
 from nanotally.streams.tariffs.reader import read_tariff
 from nanotally.streams.tariffs.withdrawing import withdraw_version
-from nanotally.streams.tariffs.words import head_words, rule_words, version_words
+from nanotally.streams.tariffs.words import head_words, rules_words, version_words
 
 _DAY_US = 86_400_000_000
 
@@ -132,7 +132,7 @@ def version_line(t: TariffVersion) -> dict[str, Any]:
 
 def version_document(t: TariffVersion, file: str | None = None) -> dict[str, Any]:
     """A version for --json: its name, its rules in words and its canonical document."""
-    rules = [{"rule": r.name, "words": rule_words(t, r).lines()} for r in t.rules]
+    rules = [{"rule": words.name, "words": words.lines()} for words in rules_words(t)]
     named = {"file": file} if file is not None else {}
     return {**named, **version_line(t), "words": head_words(t), "rules": rules, "document": t.document()}
 

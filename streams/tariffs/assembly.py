@@ -74,7 +74,8 @@ def _compiled(
     for factor in factors:
         assert factor is not None, "a refused one has been told"
         one = _scaled(one, factor)
-    return one
+    times = "".join(f" x {figures.number(factor)}" for factor in factors if factor not in (None, 1))
+    return replace(one, text=one.text + times)
 
 
 def _closed(

@@ -84,6 +84,17 @@ def price(nanos_per_unscaled: Fraction, meter: Meter, currency: str) -> str:
     return f"{amount(each * count, currency)} per {unit}"
 
 
+def duration(us: int) -> str:
+    """'24h', '1h30m', '500ms', as it is written in files."""
+    parts = []
+    for unit, size in (("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 10**6), ("ms", 1000)):
+        if unit == "d" and (us % size or us < 2 * size):
+            continue  # 24h and 36h read better than 1d and 1d12h
+        count, us = divmod(us, size)
+        parts += [f"{count}{unit}"] if count else []
+    return "".join(parts) or "0s"
+
+
 def instant(us: int) -> str:
     """'2026-12-01 00:00:00 UTC', with the fraction of a second where there is one."""
     at = (_EPOCH + timedelta(microseconds=us)).replace(tzinfo=None)

@@ -61,7 +61,7 @@ def test_price_and_scope_in_words(lines: str, price: str, counted: str) -> None:
         f"- rule: r\n  when: {{meter: m}}\n  split: standard\n  {lines.replace(chr(10), chr(10) + '  ')}"
     )
     words = rule_words(version, version.rules[0])
-    assert (words.price, words.counted) == (price, counted)
+    assert (words.prices, words.counted) == ((price,), counted)
     assert words.divided == "split standard: creator the rest; what an absent creator would get goes to the platform"
 
 
