@@ -89,7 +89,8 @@ def _verify(file: Path, as_json: bool) -> None:
             typer.echo(f"… and {len(differences) - SHOWN_MAX:,} more (--json has all)", err=True)
         paid = " + ".join(f"{fixed_text(n, grouped=True)} {c}" for c, n in sorted(verified.paid.items()) if c)
         rules = ", ".join([*verified.tariffs, *verified.catalogs]) or "no tariff"
-        said = "all are what their tariffs give" if not differences else f"{len(differences):,} differences"
+        count = f"{len(differences):,} difference{'s' * (len(differences) != 1)}"
+        said = count if differences else "all are what their tariffs give"
         typer.echo(f"{verified.charges:,} charges of {paid or 'nothing'} by {rules}: {said}")
     if differences:
         raise typer.Exit(ExitCode.DIFFERENCE)

@@ -67,7 +67,7 @@ def rule_line(
         line["paid_nanos"],
         line["base_before"],
         parts,
-        "" if line["paid_nanos"] else why_nothing(line, version),
+        "" if line["paid_nanos"] or covering else why_nothing(line, version),
         piece.starts_us if piece.cut else None,
         covering or "",
         line["catalog"],

@@ -29,7 +29,7 @@ def pieces_of_use(
     event: Mapping[str, Any], versions: Sequence[TariffVersion], item: CatalogItem | None
 ) -> tuple[UsePiece, ...]:
     """The pieces of a use; `versions`: those that its lines name, in their order, at least one."""
-    begins, quantity, duration = event["occurred_at"], event["quantity"], event["duration_us"] or 0
+    begins, quantity, duration = event["occurred_at"], event["quantity"], max(0, event["duration_us"] or 0)
     starts = list(_starts(event, versions, item)) if duration else [(begins, versions[0])]
     # Each piece counts the whole quantities that were reached at its end less those reached at its start.
     reached = [quantity * (at - begins) // duration for at, _ in starts] if duration else [0]
