@@ -59,6 +59,12 @@ def group_codes(codes: Int64Array) -> Groups:
     return _groups(encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary))
 
 
+def one_group(n: int) -> Groups:
+    """n rows, one or more, in one group."""
+    zero = np.zeros(1, dtype=np.int64)
+    return Groups(np.zeros(n, dtype=np.int64), zero, np.arange(n), zero)
+
+
 def _groups(codes: Int64Array, count: int) -> Groups:
     # numpy's stable sort is a radix sort for 16-bit integers, four times quicker than for wider ones
     narrow = codes.astype(np.uint16) if count <= 1 << 16 else codes

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
 from nanotally.streams.domain.hashing import Hash, combine, hash_strings, mix
-from nanotally.streams.domain.keys import Groups, group_codes
+from nanotally.streams.domain.keys import Groups, group_codes, one_group
 from nanotally.streams.domain.records import Int64Array, UInt64Array
 from nanotally.streams.domain.tariff import EVENT_FIELDS
 
@@ -128,6 +128,8 @@ class Uses:
     def pairs(self) -> tuple[Groups, list[tuple[str, str]]]:
         """The uses by product and meter, and what each group stands for."""
         products, meters = self.column("product"), self.column("meter")
+        if len(self) and _uniform(products) and _uniform(meters):  # as in most chunks
+            return one_group(len(self)), [(products[0].as_py(), meters[0].as_py())]
         groups = group_codes(_codes(products) << 32 | _codes(meters))
         first = pa.array(groups.first)
         return groups, list(zip(products.take(first).to_pylist(), meters.take(first).to_pylist(), strict=True))
@@ -155,10 +157,22 @@ class Uses:
         return self.column(field) if field in EVENT_FIELDS else self.attribute(field)
 
 
+def _uniform(column: pa.Array) -> bool:
+    """Whether all texts of a column, which has some and no null, are the same."""
+    n = len(column)
+    _, offsets_buffer, data_buffer = column.buffers()
+    offsets = np.frombuffer(offsets_buffer, dtype=np.int32)[column.offset : column.offset + n + 1]
+    size = int(offsets[1] - offsets[0])
+    if int(offsets[n] - offsets[0]) != size * n or (np.diff(offsets) != size).any():
+        return False
+    if size == 0:
+        return True
+    data = np.frombuffer(data_buffer, dtype=np.uint8)[offsets[0] : offsets[n]]
+    return bool((data[size:] == data[:-size]).all())
+
+
 def _codes(column: pa.Array) -> Int64Array:
-    """A number for each distinct text: int64[n]. Most chunks are of one product or meter: a look says so."""
-    if len(column) and pc.all(pc.equal(column, column[0])).as_py():
-        return np.zeros(len(column), dtype=np.int64)
+    """A number for each distinct text: int64[n]."""
     codes: Int64Array = column.dictionary_encode().indices.to_numpy().astype(np.int64)
     return codes
 
