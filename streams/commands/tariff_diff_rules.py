@@ -11,7 +11,7 @@ from nanotally.streams.commands.tariff_diff_uses import Moved, moved_uses
 from nanotally.streams.domain.matching import NumberedRule
 from nanotally.streams.domain.tariff import Meter, Rule, TariffVersion
 from nanotally.streams.tariffs import figures
-from nanotally.streams.tariffs.words import rule_words, split_words
+from nanotally.streams.tariffs.words import pass_words, split_words, variants_words
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,11 @@ def _head(before: TariffVersion, after: TariffVersion) -> Iterator[Change]:
     ]
     yield from (Change(*fact) for fact in facts if fact[1] != fact[2])
     yield from _named("meter", {m.name: _meter(m) for m in before.meters}, {m.name: _meter(m) for m in after.meters})
-    parts = [{s.name: split_words(s).removeprefix(f"split {s.name}: ") for s in v.splits} for v in (before, after)]
-    yield from _named("split", *parts)
+    yield from _named("split", _split_lines(before), _split_lines(after))
+
+
+def _split_lines(version: TariffVersion) -> dict[str, str]:
+    return {s.name: split_words(s, version.currency).removeprefix(f"split {s.name}: ") for s in version.splits}
 
 
 def _named(what: str, before: dict[str, str], after: dict[str, str]) -> Iterator[Change]:
@@ -155,17 +158,14 @@ def _variants(before: Sequence[Rule], after: Sequence[Rule]) -> Iterator[tuple[s
 
 
 def _lines(version: TariffVersion, group: Group) -> list[str]:
-    """What the rules of a group say in words; what all variants say alike only once."""
-    told = [rule_words(_with_meter(version, group), rule).lines() for rule in group.rules]
-    return list(dict.fromkeys(line for lines in told for line in lines if not line.startswith("split ")))
-
-
-def _with_meter(version: TariffVersion, group: Group) -> TariffVersion:
-    """The version, for a pass with its money as a meter and a split that is told elsewhere."""
-    if not group.name.startswith("pass "):
-        return version
-    meter = replace(group.meter, name=group.rules[0].meter)
-    return replace(version, meters=(*(m for m in version.meters if m.name != meter.name), meter))
+    """What the rules of a group say in words, but for their split."""
+    for one in version.passes:
+        if one.price is group.rules[0]:
+            return pass_words(version, one)
+    lines = variants_words(version, group.rules).lines()[:-1]
+    if len({rule.split for rule in group.rules}) == 1:
+        return [*lines, f"divided by split {group.rules[0].split}"]
+    return [*lines, *(f"{rule.variant}: divided by split {rule.split}" for rule in group.rules)]
 
 
 def _paired(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str, str]]:
