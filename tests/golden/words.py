@@ -1,0 +1,102 @@
+"""The words of tariff files that say what golden vectors say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from tests.golden.calculator import NONE, Table, number
+
+
+class NotExpressible(Exception):
+    """The language has no words for what the vector says."""
+
+
+def decimal(value: Fraction) -> str:
+    """Digits with a decimal point. Raises NotExpressible where they do not end."""
+    places = decimals(value)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).rjust(places + 1, "0")
+    text = digits if places == 0 else f"{digits[:-places]}.{digits[-places:]}"
+    return f"-{text}" if value < 0 else text
+
+
+def decimals(value: Fraction) -> int:
+    """Decimal places of an exact number."""
+    rest, places = value.denominator, 0
+    while rest % 10 == 0:
+        rest, places = rest // 10, places + 1
+    while rest % 2 == 0 or rest % 5 == 0:
+        rest, places = rest // (2 if rest % 2 == 0 else 5), places + 1
+    if rest != 1:
+        raise NotExpressible(f"{value} has no end as a decimal number")
+    return places
+
+
+def nanos(value: Fraction) -> str:
+    """An amount in whole nanos, what is below a nano dropped."""
+    return decimal(Fraction(value * 10**9 // 1, 10**9))
+
+
+def tier_text(tier: Table) -> str:
+    fee = number(tier["flat_fee"])
+    if "rate_percent" in tier:
+        rate = f"{decimal(number(tier['rate_percent']))}%"
+        return f"{decimal(fee)} flat + {rate}" if fee else rate
+    step = number(tier["package_size"]) if "package_size" in tier else None
+    return price_text(number(tier["unit_price"]), fee=fee, step=step)
+
+
+def price_text(price: Fraction, fee: Fraction = NONE, step: Fraction | None = None) -> str:
+    """'5 flat + 0.10 per 1', 'free', '1 per started 1000'; a price without end is one of several units."""
+    term = ""
+    if price and step is not None:
+        term = f"{decimal(price)} per started {decimal(step)}"
+    elif price:
+        units = price.denominator // (price.denominator & -price.denominator)
+        while units % 5 == 0:
+            units //= 5
+        term = f"{decimal(price * units)} per {units}"
+    parts = [f"{decimal(fee)} flat"] * bool(fee) + [term] * bool(term)
+    return " + ".join(parts) or "free"
+
+
+def limit_lines(tariff: Table) -> list[str]:
+    """Cap and commitment. Here a cap bounds what is charged; in a vector it bounds what the overage is reckoned of."""
+    least = number(tariff["min"]) * number(tariff.get("min_prorate", "1")) if "min" in tariff else NONE
+    factor = number(tariff.get("overage_factor", "1")) if "min" in tariff else Fraction(1)
+    most = number(tariff["max"]) if "max" in tariff and tariff.get("max_strategy") != "disconnect" else None
+    if most is not None and most <= least:  # nothing but the commitment is ever due
+        return [f"minimum: {nanos(least)}", f"cap: {nanos(least)}"]
+    lines = []
+    if factor != 1 and least == 0:
+        raise NotExpressible("an overage over a commitment to nothing")
+    if factor != 1:
+        lines.append(f"commitment: {{amount: {nanos(least)}, overage: {decimal(factor)}, due: at end}}")
+    elif least:
+        lines.append(f"minimum: {nanos(least)}")
+    if most is not None:
+        if factor != 1:
+            most = least + (most - least) * factor
+        if most * 10**9 < 1:
+            raise NotExpressible("a cap of nothing")
+        lines.append(f"cap: {nanos(most)}")
+    return lines
+
+
+def rule_text(name: str, meter: str, lines: Sequence[str], over: str, per: str = "payer") -> str:
+    """One rule, indented by nothing."""
+    body = [f"when: {{meter: {meter}}}", *(one for line in lines for one in line.splitlines())]
+    body += [f"count: {{per: [{per}], over: {over}}}", "split: all"]
+    return "\n".join([f"- rule: {name}", *(f"  {line}" for line in body)])
+
+
+def file_text(
+    unit: str, scale: int, rules: Sequence[str], needs: str = "", backwards: bool = False, split: str = ""
+) -> str:
+    """The rules in a tariff file with the meter m (and b of what is given back)."""
+    meter = f"{{unit: {unit}, scale: {scale}{f', needs: {needs}' if needs else ''}}}"
+    meters = f"  m: {meter}\n" + (f"  b: {meter}\n" if backwards else "")
+    return (
+        "tariff: golden\nversion: 1\neffective_from: 2000-01-01T00:00:00Z\ncurrency: USD\n"
+        f"meters:\n{meters}{split or 'splits: {all: {creator: rest}}'}\nrules:\n" + "\n".join(rules) + "\n"
+    )
