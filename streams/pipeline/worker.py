@@ -17,6 +17,7 @@ import faust
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode, InvalidInput, Transient
 from nanotally.streams.pipeline.app import build_app, group_of
+from nanotally.streams.pipeline.arenas import ARENAS_MB, keep_arenas
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
 from nanotally.streams.pipeline.leaving import leave, wait_if_started_over
@@ -63,6 +64,7 @@ def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoR
     check_port(environment.web_port_of(stage.name), knobs.web_bind)
     if knobs.supervisor:
         _end_with(knobs.supervisor)
+    keep_arenas(ARENAS_MB)
     asyncio.run(wait_for_kafka(stage, environment))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)

@@ -17,6 +17,7 @@ from nanotally.streams.domain.scopes import Scopes
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.domain.uses import Uses
+from nanotally.streams.pipeline.arenas import ARENAS_MB, keep_arenas
 from tests.bench.report import Figure
 from tests.bench.usage import CHUNK, START_US, datums, flat_book, stateful_book
 
@@ -38,6 +39,7 @@ def _rate(rule_book: RuleBook, even: int) -> float:
     chunks = [
         datums(CHUNK, seed=i, ids=i * CHUNK, start_us=START_US + i * CHUNK * 10, even=even) for i in range(CHUNKS)
     ]
+    keep_arenas(ARENAS_MB)  # as a worker does at its start
     book = CompiledBook(rule_book)
     scopes, splits = Scopes(), Splits(Interner())
     best = 0.0
