@@ -21,24 +21,26 @@ def rounded(x: int, rounding: Table) -> int:
     return by_mode[rounding["mode"]] * int(rounding["step"])
 
 
-def total(rule: Table, tiers: list[Table], x: int, chooser: int | None) -> F:
-    """The price of a cumulated quantity, exact nanos: allowance and rounding off, then tier by tier."""
+def billable(rule: Table, x: int) -> int:
+    """What of a cumulated quantity is priced: allowance off and rounded, in the order that the rule says."""
     free, rounding = rule.get("free") or {}, rule.get("rounding")
     units = free.get("units") or 0
     if rounding is None or rounding["event"]:
-        x = max(0, x - units)
-    elif free.get("after_rounding"):
-        x = max(0, rounded(x, rounding) - units)
-    else:
-        x = rounded(max(0, x - units), rounding)
-    found, lower = F(0), 0
+        return max(0, x - units)
+    return max(0, rounded(x, rounding) - units) if free.get("after_rounding") else rounded(max(0, x - units), rounding)
+
+
+def total(rule: Table, tiers: list[Table], x: int, uses: int, chooser: int | None, fees_only: bool = False) -> F:
+    """The price of a billable quantity after so many uses, exact nanos, tier by tier."""
+    found, lower, zero = F(0), 0, rule.get("zero_fee") and uses > 0
     for i, tier in enumerate(tiers):
-        top, step, price, fee = tier["up_to"], tier.get("step") or 1, F(tier["price"]), F(tier.get("fee", 0))
+        top, step, fee = tier["up_to"], tier.get("step") or 1, F(tier.get("fee", 0))
+        price = F(0) if fees_only else F(tier["price"])
         if rule.get("volume"):
             if top is None or (x if chooser is None else chooser) <= top or i == len(tiers) - 1:
-                return (fee if x or rule.get("zero_fee") else 0) + ceil(F(x, step)) * step * price
+                return (fee if x or zero else 0) + ceil(F(x, step)) * step * price
             continue
-        found += fee if x > lower or (i == 0 and rule.get("zero_fee")) else 0
+        found += fee if x > lower or (i == 0 and zero) else 0
         found += max(0, ceil(F((x if top is None else min(x, top)) - lower, step))) * step * price
         lower = top
     return found
@@ -48,31 +50,26 @@ def step_of(rule: Table, line: Table) -> F:
     """What the line adds to the exact total of its scope, nanos."""
     q, d, n, own = line["quantity_before"], line["quantity"], line["uses_before"], line["unit_price"]
     tiers: list[Table] = rule["tiers"] if own is None else [{"up_to": None, "price": own}]
-    each, free, step = rule.get("each"), rule.get("free"), F(0)
-    if rule.get("carry"):  # started steps go on into the next tier
-        at = q + line["over_before"]
-        while at < q + d:
+    each, free, by, n_after = rule.get("each"), rule.get("free"), line["tier_quantity"], n + line["first"]
+    connect, covered = F(rule.get("connect", 0)) if q == 0 < d else F(0), False
+    if free and (each or free["events"] is not None):  # an allowance of single uses
+        units, inside = free["units"], free["events"] is None or n_after - 1 < free["events"]
+        covered = inside and (units is None or q + d < units or (q + d == units and not free["reached"]))
+        step = F(tiers[0]["price"]) * (d - (min(d, max(0, (units or 0) - q)) if inside else 0))
+    else:
+        x, y, fees = billable(rule, q), billable(rule, q + d), bool(rule.get("carry") and own is None)
+        step = total(rule, tiers, y, n_after, by, fees) - total(rule, tiers, x, n, by, fees)
+        at = x + line["over_before"]
+        while fees and at < y:  # started steps go on into the next tier
             tier = next((t for t in tiers if t["up_to"] is None or at < t["up_to"]), tiers[-1])
-            to = q + d if tier["up_to"] is None or tier is tiers[-1] else min(q + d, tier["up_to"])
+            to = y if tier["up_to"] is None or tier is tiers[-1] else min(y, tier["up_to"])
             count = ceil(F(to - at, tier.get("step") or 1)) * (tier.get("step") or 1)
             step, at = step + count * F(tier["price"]), at + count
-    elif each or (free and free["events"] is not None):  # each use by itself
-        if free:
-            used, units = n if line["first"] else max(0, n - 1), free["units"]
-            inside = free["events"] is None or used < free["events"]
-            if inside and (units is None or q + d < units or (q + d == units and not free["reached"])):
-                return F(rule.get("connect", 0)) if q == 0 < d else F(0)
-            step = F(tiers[0]["price"]) * (d - (min(d, max(0, units - q)) if inside else 0))
-        else:
-            step = total(rule, tiers, q + d, line["tier_quantity"])
-            step -= total(rule, tiers, q, line["tier_quantity"]) if n or q else 0
-        step += F(each["fee"]) if each else 0
-        step = max(step, F(each["at_least"])) if each and each["at_least"] is not None else step
-        step = min(step, F(each["at_most"])) if each and each["at_most"] is not None else step
-    else:
-        step = total(rule, tiers, q + d, line["tier_quantity"])
-        step -= total(rule, tiers, q, line["tier_quantity"]) if n or q else 0
-    return step + (F(rule.get("connect", 0)) if q == 0 < d else 0)
+    if each and not covered:
+        step += F(each["fee"])
+        step = step if each["at_least"] is None else max(step, F(each["at_least"]))
+        step = step if each["at_most"] is None else min(step, F(each["at_most"]))
+    return connect if covered else step + connect
 
 
 def amount_of(rule: Table, exact: F, charged: int) -> int:

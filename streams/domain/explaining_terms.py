@@ -5,8 +5,8 @@ are unscaled, money is exact nanos."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 
@@ -83,16 +83,17 @@ def step_of(
     """What `quantity` more adds to the scope. `first`: it is the first piece of its use; `unit_price`: exact nanos per
     unscaled unit, where the price came with the use; `tier_quantity`: what chooses the volume tier instead."""
     tiers = rule.tiers if unit_price is None else (Tier(None, unit_price),)
-    if rule.carry:
-        step = _walk(tiers, state, quantity)
-    elif rule.each is not None or (rule.free is not None and rule.free.events is not None):
-        step = _each(rule, tiers, state, quantity, first, tier_quantity)
+    if rule.free is not None and (rule.each is not None or rule.free.events is not None):
+        step = _with_allowance(rule, tiers, state, quantity, first)
     else:
-        step = _difference(rule, tiers, state, quantity, tier_quantity)
+        uses_after = state.uses + first
+        if rule.carry and unit_price is None:
+            step = _walk(rule, tiers, state, quantity, uses_after)
+        else:
+            step = _difference(rule, tiers, state, quantity, uses_after, tier_quantity)
+        step = replace(step, items=(*step.items, *_bounds(rule, step.nanos)))
     if rule.connect and state.quantity == 0 and quantity > 0:
-        step = Step(
-            (*step.items, Extra("connect fee", rule.connect)), step.billable_before, step.billable_after, step.over
-        )
+        step = replace(step, items=(*step.items, Extra("connect fee", rule.connect)))
     return step
 
 
@@ -119,14 +120,14 @@ def billable(rule: Rule, cumulated: int) -> int:
     return rounded(max(0, cumulated - units), rounding)
 
 
-def _difference(rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, tier_quantity: int | None) -> Step:
+def _difference(
+    rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, uses_after: int, tier_quantity: int | None
+) -> Step:
     """The function after less the function before, tier by tier."""
     before = billable(rule, state.quantity)
     after = billable(rule, state.quantity + quantity)
-    # Nothing is due before the first use, not even the fee of a first tier.
-    used = state.uses > 0 or state.quantity > 0
-    was = _filled(rule, tiers, before, tier_quantity) if used else [(0, False)] * len(tiers)
-    now = _filled(rule, tiers, after, tier_quantity)
+    was = _filled(rule, tiers, before, state.uses, tier_quantity)
+    now = _filled(rule, tiers, after, uses_after, tier_quantity)
     items: list[Item] = []
     lower = 0
     for tier, (had, entered), (has, enters) in zip(tiers, was, now, strict=True):
@@ -140,59 +141,60 @@ def _difference(rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, 
     return Step(tuple(items), before, after, 0, allowance)
 
 
-def _filled(rule: Rule, tiers: Sequence[Tier], x: int, tier_quantity: int | None) -> list[tuple[int, bool]]:
-    """What each tier counts of the billable quantity x, in whole steps, and whether it is entered."""
+def _filled(rule: Rule, tiers: Sequence[Tier], x: int, uses: int, tier_quantity: int | None) -> list[tuple[int, bool]]:
+    """What each tier counts of the billable quantity x, in whole steps, and whether it is entered; the first one is
+    entered by nothing where its fee is asked for at zero usage."""
+    zero = rule.zero_fee and uses > 0
     if rule.volume:
         chooser = x if tier_quantity is None else tier_quantity
         reached = next((i for i, t in enumerate(tiers) if t.up_to is None or chooser <= t.up_to), len(tiers) - 1)
         step = tiers[reached].step or 1
-        return [
-            (ceil(Fraction(x, step)) * step, x > 0 or rule.zero_fee) if i == reached else (0, False)
-            for i in range(len(tiers))
-        ]
+        whole = (ceil(Fraction(x, step)) * step, x > 0 or zero)
+        return [whole if i == reached else (0, False) for i in range(len(tiers))]
     filled, lower = [], 0
     for i, tier in enumerate(tiers):
         high = x if tier.up_to is None else min(x, tier.up_to)
         step = tier.step or 1
-        count = max(0, ceil(Fraction(high - lower, step)) * step)
-        filled.append((count, x > lower or (i == 0 and rule.zero_fee)))
+        filled.append((max(0, ceil(Fraction(high - lower, step)) * step), x > lower or (i == 0 and zero)))
         lower = tier.up_to if tier.up_to is not None else lower
     return filled
 
 
-def _each(
-    rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, first: bool, tier_quantity: int | None
-) -> Step:
-    """A price of each use by itself: with a fee and bounds, or with an allowance in uses."""
-    free, each = rule.free, rule.each
-    uses_before = state.uses if first else max(0, state.uses - 1)
-    if free is None:
-        plain = _difference(rule, tiers, state, quantity, tier_quantity)
-        items, before, after = list(plain.items), plain.billable_before, plain.billable_after
-    else:
-        inside = free.events is None or uses_before < free.events
-        units, reaches = free.units, state.quantity + quantity
-        if inside and (units is None or reaches < units or (reaches == units and not free.reached)):
-            return Step((), 0, 0, 0, True)
-        given = 0 if not inside or units is None else min(quantity, max(0, units - state.quantity))
-        items = [Piece(quantity - given, 0, None, tiers[0].price)] if quantity > given else []
-        before, after = 0, quantity - given
-    if each is not None:
-        if each.fee:
-            items.append(Extra("fee of the use", each.fee))
-        asked = sum((item.nanos for item in items), NOTHING)
-        if each.at_least is not None and asked < each.at_least:
-            items.append(Extra("raised to the least of a use", each.at_least - asked))
-            asked = each.at_least
-        if each.at_most is not None and asked > each.at_most:
-            items.append(Extra("lowered to the most of a use", each.at_most - asked))
-    return Step(tuple(items), before, after)
+def _with_allowance(rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, first: bool) -> Step:
+    """A price of each use by itself, with an allowance in uses or units that takes off a part."""
+    free = rule.free
+    assert free is not None, "asked only where there is an allowance"
+    inside = free.events is None or (state.uses if first else state.uses - 1) < free.events
+    units, reaches = free.units, state.quantity + quantity
+    if inside and (units is None or reaches < units or (reaches == units and not free.reached)):
+        return Step((), 0, 0, 0, True)
+    given = 0 if not inside or units is None else min(quantity, max(0, units - state.quantity))
+    priced = [Piece(quantity - given, 0, None, tiers[0].price)] if quantity > given else []
+    asked = (quantity - given) * tiers[0].price
+    return Step((*priced, *_bounds(rule, asked)), 0, quantity - given)
 
 
-def _walk(tiers: Sequence[Tier], state: State, quantity: int) -> Step:
-    """Started steps that go on beyond their tier: from what is paid for, step by step, to what is reached."""
-    begun = state.quantity + state.over
-    at, end, items = begun, state.quantity + quantity, list[Item]()
+def _bounds(rule: Rule, asked: Fraction) -> Iterator[Extra]:
+    """What the fee and the bounds of each use add to, or take off, what it asks."""
+    each = rule.each
+    if each is None:
+        return
+    if each.fee:
+        yield Extra("fee of the use", each.fee)
+        asked += each.fee
+    if each.at_least is not None and asked < each.at_least:
+        yield Extra("raised to the least of a use", each.at_least - asked)
+        asked = each.at_least
+    if each.at_most is not None and asked > each.at_most:
+        yield Extra("lowered to the most of a use", each.at_most - asked)
+
+
+def _walk(rule: Rule, tiers: Sequence[Tier], state: State, quantity: int, uses_after: int) -> Step:
+    """Started steps that go on beyond their tier: from what is paid for, step by step, to what is reached; and the
+    fees of the tiers that are entered."""
+    used, end = billable(rule, state.quantity), billable(rule, state.quantity + quantity)
+    begun = used + state.over
+    at, items = begun, list[Item]()
     while at < end:
         lower = max((t.up_to for t in tiers if t.up_to is not None and t.up_to <= at), default=0)
         tier = next((t for t in tiers if t.up_to is None or at < t.up_to), tiers[-1])
@@ -201,7 +203,12 @@ def _walk(tiers: Sequence[Tier], state: State, quantity: int) -> Step:
         count = ceil(Fraction(upper - at, size)) * size
         items.append(Piece(count, lower, tier.up_to, tier.price))
         at += count
-    return Step(tuple(items), begun, max(at, begun), max(at, begun) - end)
+    was = _filled(rule, tiers, used, state.uses, None)
+    now = _filled(rule, tiers, end, uses_after, None)
+    for tier, (_, entered), (_, enters) in zip(tiers, was, now, strict=True):
+        if tier.fee and enters and not entered:
+            items.append(Extra("fee of the tier", tier.fee))
+    return Step(tuple(items), begun, at, at - end)
 
 
 def with_overage(rule: Rule, total: Fraction) -> Fraction:
