@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import random
 from dataclasses import replace
 from fractions import Fraction
-from math import lcm
 from typing import Any
 
 from nanotally.streams.domain.tariff import (
-    DENOMINATOR_MAX,
     Condition,
     Meter,
     Party,
+    Pass,
     Rule,
     RuleBook,
     Settings,
@@ -20,9 +20,19 @@ from nanotally.streams.domain.tariff import (
     TariffVersion,
     Tier,
 )
+from tests.support.scenario_rules import (
+    CAPS,
+    DAY_US,
+    HOUR_US,
+    RANGES,
+    SECOND_US,
+    ZONES,
+    Denominators,
+    Variants,
+    random_pass,
+    scope_shape,
+)
 
-SECOND_US, HOUR_US, DAY_US = 1_000_000, 3_600_000_000, 86_400_000_000
-ZONES = ("UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Australia/Lord_Howe")
 WINDOWS = (
     (("hour", "day", "month"), "day"),
     (("hour", "day", "month"), "day"),
@@ -63,7 +73,8 @@ PER = (
     ("payer",),
     ("duration_us",),
 )
-CAPS = (None,) * 8 + (0, 1, 5, 40, 400, 400, 10**6, 10**6, 2**61)
+
+RICH = float(os.environ.get("NANOTALLY_RICH", "0"))
 
 
 def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
@@ -71,7 +82,8 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
     windows, settlement = r.choice(WINDOWS)
     zone = r.choice(ZONES)
     names = ["t", "u", "w"][: r.choice((1, 1, 2, 3))]
-    tariffs = [Tariff(r, name, i) for i, name in enumerate(names)]
+    rich = r.random() < RICH  # more than flat and graduated prices over the calendar
+    tariffs = [Tariff(r, name, i, rich) for i, name in enumerate(names)]
     versions = [t.version(start_us - DAY_US) for t in tariffs]
     soon = r.choice((HOUR_US // 4, HOUR_US, 6 * HOUR_US, 2 * DAY_US))  # within which later versions come into force
     for _ in range(r.choice((0, 1, 2, 3))):
@@ -100,8 +112,8 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
 class Tariff:
     """What stays the same over the versions of one tariff, and the next version."""
 
-    def __init__(self, r: random.Random, name: str, place: int) -> None:
-        self.r, self.name = r, name
+    def __init__(self, r: random.Random, name: str, place: int, rich: bool) -> None:
+        self.r, self.name, self.rich = r, name, rich
         self.number = 0
         self.currency = r.choice(("USD", "EUR", "JPY"))
         self.calendar = r.choice(ZONES)
@@ -113,8 +125,10 @@ class Tariff:
         self.rule_meters = {f"r{i}": r.choice(("page", "play", "token")) for i in range(4)}
         self.steady = r.random() < 0.5  # the same rules in all versions, but for prices and caps
         self.small = r.random() < 0.3  # a nano or so for each use, where shares below zero are possible
-        self.denominators: dict[str, int] = {}
+        self.amounts = Denominators(r, self.small)
         self.shapes: dict[str, dict[str, Any]] = {}  # what mostly stays as it is in a rule's next version
+        self.cut = r.random() < 0.7
+        self.passes = [(f"pass{i}", scope_shape(r)) for i in range(r.choice((0, 1, 2)) if rich else 0)]
 
     def version(self, effective_from_us: int) -> TariffVersion:
         r = self.r
@@ -126,6 +140,7 @@ class Tariff:
             self.rule_meters[r.choice(sorted(self.rule_meters))] = r.choice(("page", "play"))
         if r.random() < 0.1 and self.products:
             self.products = (*self.products, r.choice(("news", "ghost")))
+        rules = tuple(v for name in sorted(names) for v in self.variants(name)) + self.catch_all()
         return TariffVersion(
             tariff=self.name,
             version=self.number,
@@ -135,54 +150,50 @@ class Tariff:
             products=self.products,
             meters=self.meters if r.random() < 0.8 else self.meters[:2],
             splits=self.splits(),
-            rules=tuple(self.rule(name) for name in sorted(names)) + self.catch_all(),
+            rules=rules,
+            passes=self.some_passes(rules),
         )
 
     def catch_all(self) -> tuple[Rule, ...]:
         """A rule without conditions for most meters, so that most uses are charged."""
         names = {f"rest-{m.name}": m.name for m in self.meters if self.r.random() < 0.9}
         self.rule_meters |= names
-        return tuple(replace(self.rule(name), when=()) for name in names)
+        return tuple(v for name in names for v in self.variants(name, everything=True))
 
-    def rule(self, name: str) -> Rule:
+    def variants(self, name: str, everything: bool = False) -> tuple[Rule, ...]:
         r = self.r
-        count = r.choice((1, 1, 2, 3, 4))
-        ends = (
-            sorted(r.sample(range(1, 60), k=count - 1))
-            if r.random() < 0.8
-            else sorted(r.sample(range(1, 10**15), k=count - 1))
-        )
         shape = self.shapes.setdefault(name, {})
         if not shape or (not self.steady and r.random() < 0.25):
-            shape["per"], shape["scope"] = r.choice(PER), r.choice(("event", "hour", "day", "day", "month", "life"))
-            shape["when"] = tuple(r.sample(CONDITIONS, k=r.choice((0, 0, 0, 1, 1, 2))))
-        return Rule(
-            name=name,
-            meter=self.rule_meters[name],
-            tiers=tuple(Tier(up_to, self.price(name)) for up_to in (*ends, None)),
-            split="s2" if self.small else r.choice(("s1", "s2", "s3", "s4", "s5", "s6")),
-            cap_nanos=r.choice(CAPS),
-            **shape,
-        )
+            shape |= {"per": r.choice(PER), "cut": self.rich and self.cut and r.random() < 0.8}
+            shape |= scope_shape(r) if self.rich else {"scope": r.choice(("event", "hour", "day", "month", "life"))}
+            conditions = CONDITIONS + RANGES * 2 if self.rich else CONDITIONS
+            shape["when"] = tuple(r.sample(conditions, k=r.choice((0, 0, 0, 1, 1, 2))))
+        if everything:
+            shape["when"] = ()
+        split = "s2" if self.small else r.choice(("s1", "s2", "s3", "s4", "s5", "s6"))
+        base = Rule(name=name, meter=self.rule_meters[name], tiers=(), split=split, **shape)
+        if self.rich:
+            scale = next(m.scale for m in self.meters if m.name == base.meter)
+            return Variants(r, base, self.amounts, scale).some()
+        return (replace(base, tiers=self.tiers(name), cap_nanos=r.choice(CAPS)),)
 
-    def price(self, rule: str) -> Fraction:
-        """An exact price whose denominator has a common one, up to 2^62, with all prices of the rule so far."""
+    def tiers(self, name: str) -> tuple[Tier, ...]:
         r = self.r
-        known = self.denominators.get(rule, 1)
-        kind = r.random()
-        if self.small:
-            price = Fraction(1, r.choice((1, 1, 2, 3)))
-        elif kind < 0.7:
-            price = Fraction(r.choice((0, 1, 1, 1, 3, 7, 25, 1000, 12345)), r.choice((1, 1, 1, 3, 7, 10, 60, 1000)))
-        elif kind < 0.8:
-            price = Fraction(r.choice((4611, 4612, 2**62 - 1, 10**9, 2**40)))
-        else:
-            price = Fraction(r.randint(1, 2 ** r.randint(1, 61)), r.choice((r.randint(2, 2**61), 2**62, 3**39)))
-        common = lcm(known, price.denominator)
-        if common > DENOMINATOR_MAX:
-            price, common = Fraction(price.numerator % 997, known), known
-        self.denominators[rule] = common
-        return price
+        count = r.choice((1, 1, 2, 3, 4))
+        ends = sorted(r.sample(range(1, 60 if r.random() < 0.8 else 10**15), k=count - 1))
+        return tuple(Tier(up_to, self.amounts.price(name)) for up_to in (*ends, None))
+
+    def some_passes(self, rules: tuple[Rule, ...]) -> tuple[Pass, ...]:
+        """Each rule under one pass at most; none that may pay back."""
+        r = self.r
+        names = sorted({x.name for x in rules} - {x.name for x in rules if x.falling})
+        passes = list[Pass]()
+        for name, shape in self.passes:
+            covers = tuple(n for n in names if r.random() < 0.5)
+            names = [n for n in names if n not in covers]
+            if covers and shape["scope"] not in ("event", "life") and r.random() < 0.9:
+                passes.append(random_pass(r, name, covers, shape))
+        return tuple(passes)
 
     def splits(self) -> tuple[Split, ...]:
         f, r = Fraction, self.r

@@ -34,6 +34,19 @@ CREATORS = ("x", "y", "ü\u2713", None)
 ITEMS, SESSIONS, LABELS = ("i", "/blog/faust", "/blog/a b", "x"), ("s", "q", None), ("l", "k", "", None)
 SCALES = {"page": 0, "play": 3, "token": 0}
 MAX_PRICES = ("0", "0.000000001", "0.00000002", "0.0000000005", "1", "100000000", "000.5")
+UNIT_PRICES = (
+    "0",
+    "0.000000001",
+    "0.001",
+    "0.0000000005",
+    "0.000000000001",
+    "0.0000000000001",
+    "1",
+    "2.5",
+    "-1",
+    "",
+    "1e-3",
+)
 TOO_LONG = ("ü" * 129, "a" * 257)
 BAD_PRICES = ("", "free", "-1", "1,5", "NaN", "1e3", "+1", ".5", "5.", "٣", " 1", "1\n", "1" * 19)
 
@@ -199,6 +212,9 @@ class Maker:
             ("region", ("eu", "us")),
             ("feature", ("pro", "search.v2")),
             ("duration_us", ("x",)),  # an attribute, whatever field has that name
+            ("height", ("720", "1080", "1080.0000001", "-3", "-3.5", "1e3", "", "tall", "+9", " 800")),
+            ("price", UNIT_PRICES),
+            ("full", ("0", "1", "30", "30.5", "59", "1000000", "x", "-1")),
         ):
             value = r.choice(values)
             if value is not None and r.random() < 0.5:
@@ -216,7 +232,9 @@ class Maker:
             "quantity": self.quantity(),
             "scale": SCALES.get(meter, 0),
             "session": r.choice(SESSIONS),
-            "duration_us": r.choice((None, None, 0, 12_500_000)),
+            "duration_us": r.choice(
+                (None, None, None, 0, 1, 12_500_000, r.randint(0, 3 * HOUR_US), r.randint(0, 2 * DAY_US))
+            ),
             "attributes": attributes,
         }
 
