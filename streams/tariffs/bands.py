@@ -99,10 +99,10 @@ def _times(band: Section, zone: str) -> tuple[Condition, ...]:
         band.error(
             "to" if band.has("to") else "from", "a band that ends when it begins", 'write to: "24:00" for all day'
         )
-    if not any(band.has(name) for name in ("days", "dates", "from", "to")):
-        return ()
     digits = "".join(sorted({d for group in days for d in group}))
     digits = "" if len(digits) == len(DAYS) else digits
+    if not digits and not dates and (start, end) == ("00:00:00", "24:00:00"):
+        return ()
     values_ = (zone, digits, ",".join(sorted(set(dates))), start or "", end or "")
     return (Condition("occurred_at", "band", values_),)
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
-from nanotally.streams.domain.tariff import EVENT_FIELDS, Party, Split
+from nanotally.streams.domain.tariff import Party, Split
 from nanotally.streams.tariffs import figures, values
-from nanotally.streams.tariffs.findings import Findings, Unreadable, choose
+from nanotally.streams.tariffs.findings import Findings, Unreadable
+from nanotally.streams.tariffs.parties import check_account, read_party
 from nanotally.streams.tariffs.yaml_nodes import Node, Scalar, Table, describe
 
 EXAMPLE = "standard: {platform: 10%, creator: rest}"
 PART_EXAMPLE = "10%, 1/3, 0.1 or rest"
-_TEMPLATE = re.compile(r"\{([^{}]*)\}")
-_ATTRIBUTE = re.compile(r"[^\W\d][\w.\-]*")
-_LIMITED = re.compile(r"(?P<part>\S+(?: %)?) at most (?P<cap>.+?)(?:,? rest to (?P<overflow>.+))?")
-_FIRST = re.compile(r"first (?P<cap>.+?)(?:,? rest to (?P<overflow>.+))?")
 
 
 @dataclass(frozen=True)
@@ -28,6 +24,26 @@ class _Given:
     party: Party
     name: Scalar
     field: str
+
+
+@dataclass(frozen=True)
+class _Nested:
+    """Parties that divide a part of the charge, `whole` (None: the rest); `left` is what the last of them gets of it."""
+
+    whole: Fraction | None
+    given: tuple[_Given, ...]
+    left: Fraction
+
+    def written_out(self, rest: Fraction) -> list[_Given]:
+        """The parties with their parts of the charge, as exact products; `rest` is what there is for `rest`."""
+        whole = rest if self.whole is None else self.whole
+        found = []
+        for g in self.given:
+            part: Fraction | None = whole * (self.left if g.party.fraction is None else g.party.fraction)
+            if self.whole is None and g.party.fraction is None:
+                part = None  # the rest of the rest
+            found.append(replace(g, party=replace(g.party, fraction=part)))
+        return found
 
 
 def read_splits(node: Node, currency: str, findings: Findings) -> dict[str, Split | None]:
@@ -55,65 +71,59 @@ def _split(key: Scalar, value: Node, currency: str, findings: Findings) -> Split
 
 
 def _parties(value: Node, field: str, currency: str, findings: Findings) -> list[_Given]:
-    """The parties of a split or of a table within it; the errors are noted."""
+    """The parties of a split or of a table within it, tables within that written out; the errors are noted."""
     if not isinstance(value, Table) or not value.entries:
         findings.error(value.place, field, f"{describe(value)} where parties are due", f"write {EXAMPLE}")
         return []
-    found: list[_Given] = []
+    found: list[_Given | _Nested] = []
     for name, part in value.entries:
         here = f"{field}.{name.text}"
         if isinstance(part, Table):
-            found += _nested(part, here, currency, findings)
+            nested = _nested(part, name, here, currency, findings)
+            found += [] if nested is None else [nested]
             continue
         party = _party(name, part, here, currency, findings)
         if party is not None:
             found.append(_Given(party, name, here))
-    return found
+    taken = [g.whole if isinstance(g, _Nested) else g.party.fraction for g in found if not _is_first(g)]
+    left = 1 - sum((part for part in taken if part is not None), Fraction(0))
+    return [given for g in found for given in ([g] if isinstance(g, _Given) else g.written_out(left))]
 
 
-def _nested(node: Table, field: str, currency: str, findings: Findings) -> list[_Given]:
-    """`{of: 15%, "party:a": 20%, "party:b": rest}`: parts of a part, as the exact products of the fractions."""
+def _is_first(given: _Given | _Nested) -> bool:
+    return isinstance(given, _Given) and given.party.of_left
+
+
+def _nested(node: Table, name: Scalar, field: str, currency: str, findings: Findings) -> _Nested | None:
+    """`{of: 15%, "party:a": 20%, "party:b": rest}`: parts of a part. None with the errors noted."""
     of = next((value for key, value in node.entries if key.text == "of"), None)
-    inner = Table(node.place, tuple((key, value) for key, value in node.entries if key.text != "of"))
     if not isinstance(of, Scalar):
         findings.error(node.place, f"{field}.of", "no part to divide", "say which, as in {of: 15%, ...}")
-        return []
+        return None
     try:
-        whole = values.fraction(of.text)
+        whole = None if of.text == "rest" else values.fraction(of.text)
     except Unreadable as e:
-        findings.error(of.place, f"{field}.of", e.problem, "write the part that is divided, as in 15% or 1/3")
-        return []
+        findings.unreadable(of.place, f"{field}.of", e)
+        return None
     before = len(findings)
+    inner = Table(node.place, tuple((key, value) for key, value in node.entries if key.text != "of"))
     given = _parties(inner, field, currency, findings)
     if findings.errors_since(before):
-        return []
-    limited = next((g for g in given if g.party.of_left), None)
-    if limited is not None:
-        findings.error(limited.name.place, limited.field, "a first amount within a part", "write it beside the parts")
-        return []
-    rests = [g for g in given if g.party.fraction is None]
-    left = 1 - sum((g.party.fraction for g in given if g.party.fraction is not None), Fraction(0))
-    if left < 0 or (not rests and left) or len(rests) > 1:
+        return None
+    first = next((g for g in given if g.party.of_left), None)
+    if first is not None:
+        findings.error(first.name.place, first.field, "a first amount within a part", "write it beside the parts")
+    parts = [g.party.fraction for g in given]
+    left = 1 - sum((part for part in parts if part is not None), Fraction(0))
+    rests = parts.count(None)
+    if left < 0 or rests > 1 or (not rests and (left or whole is None)):
         findings.error(
             node.place,
             field,
             "the parts of this part are not the whole of it",
-            "make them 100%, or give exactly one of them `rest`",
+            "give exactly one of them `rest`, and make the others 100% or less",
         )
-        return []
-    return [
-        _Given(
-            Party(
-                g.party.account,
-                whole * (left if g.party.fraction is None else g.party.fraction),
-                g.party.cap_nanos,
-                g.party.overflow,
-            ),
-            g.name,
-            g.field,
-        )
-        for g in given
-    ]
+    return None if findings.errors_since(before) else _Nested(whole, tuple(given), left)
 
 
 def _check_order(given: Sequence[_Given], findings: Findings) -> None:
@@ -161,7 +171,7 @@ def _check_sum(key: Scalar, field: str, split: Split, findings: Findings) -> Non
 
 def _party(name: Scalar, part: Node, field: str, currency: str, findings: Findings) -> Party | None:
     try:
-        _check_account(name.text)
+        check_account(name.text)
     except Unreadable as e:
         findings.unreadable(name.place, field, e)
         return None
@@ -171,47 +181,10 @@ def _party(name: Scalar, part: Node, field: str, currency: str, findings: Findin
     if part.text == "rest":
         return Party(name.text, None)
     try:
-        party = _part(name.text, " ".join(part.text.split()), currency)
+        party = read_party(name.text, " ".join(part.text.split()), currency)
     except Unreadable as e:
         findings.unreadable(part.place, field, e)
         return None
     if party.fraction == 0:
         findings.warning(part.place, field, "a part of nothing", "take the party out")
     return party
-
-
-def _part(account: str, text: str, currency: str) -> Party:
-    """'10%', '10% at most 0.10', '10% at most 0.10 rest to party:x', 'first 10.00'. Raises Unreadable."""
-    limited, first = _LIMITED.fullmatch(text), _FIRST.fullmatch(text)
-    found = limited or first
-    if found is None:
-        return Party(account, values.fraction(text))
-    if limited is not None and limited["part"] == "rest":
-        raise Unreadable(f"{text!r} limits the rest", "limit the other parties, or name one that takes what is beyond")
-    fraction = Fraction(1) if limited is None else values.fraction(limited["part"])
-    cap = values.nanos(found["cap"], currency)
-    if cap == 0:
-        raise Unreadable(f"{text!r} is nothing", "take the party out")
-    overflow = found["overflow"]
-    if overflow is not None:
-        _check_account(overflow)
-        if overflow == account:
-            raise Unreadable(f"{text!r} sends what is beyond back to {account}", "name another party, or none")
-    return Party(account, fraction, cap, overflow, of_left=limited is None)
-
-
-def _check_account(account: str) -> None:
-    if account in ("platform", "creator"):
-        return
-    kind, _, text = account.partition(":")
-    if kind != "party":
-        remedy = choose(account, ("platform", "creator")) if not text else "did you mean 'party:...'?"
-        if "known" in remedy:
-            remedy = f'parties are platform, creator and "party:NAME": write "party:{account}"'
-        raise Unreadable(f"{account!r} is no party", remedy)
-    values.label(text)
-    if "{" in _TEMPLATE.sub("", text) or "}" in _TEMPLATE.sub("", text):
-        raise Unreadable(f"{account!r} has a bracket without its partner", 'write "party:{item.label}"')
-    for name in _TEMPLATE.findall(text):
-        if not _ATTRIBUTE.fullmatch(name) or name in EVENT_FIELDS:
-            raise Unreadable(f"{{{name}}} names no attribute of a use", "name one, as in {item.label} or {publisher}")
