@@ -65,7 +65,9 @@ def test_the_engine_the_explanation_and_the_script_agree(seed: int) -> None:
     price, document = Price(rule), rule_document(rule)
     scope = ScopeState(0, 0, 0, 0, 0, price.den, 0)
     for _ in range(r.randrange(1, 12)):
-        quantity = r.choice((0, 1, r.randrange(0, 30), r.randrange(0, 150)))
+        units = 0 if rule.free is None else rule.free.units or 0
+        to_the_border = max(0, units - scope.quantity)
+        quantity = r.choice((0, 1, to_the_border, r.randrange(0, 30), r.randrange(0, 150)))
         came = Fraction(r.randrange(0, 900), 10**9) if rule.price_from is not None and r.random() < 0.7 else None
         seats = r.choice((None, r.randrange(0, 250))) if rule.tier_by is not None else None
         first = scope.uses == 0 or r.random() < 0.8
