@@ -1,75 +1,34 @@
 """Who gets which part of a charge: resolved accounts, cumulated bases, whole nanos.
 
 For each resolved split (currency, accounts with their fractions) the base b counts the nanos divided so far in this
-partition. Of an amount a, every party but the last gets floor((b + a) * f) - floor(b * f); the last takes the rest.
-So the parts always sum to the amount, and over any number of charges a party is off by less than one nano (the last
-by less than the number of parties)."""
+partition; it may be below zero where prices give back. Of an amount a, every party but the last gets
+floor((b + a) * f) - floor(b * f); the last takes the rest. So the parts always sum to the amount, and over any number
+of charges a party is off by less than one nano (the last by less than the number of parties). Splits with caps are
+divided charge by charge: see parties.py."""
 
 from __future__ import annotations
 
-import hashlib
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from math import lcm
 
 import numpy as np
 import pyarrow as pa
 
-from nanotally.streams.domain.hashing import Hash, combine, hash_strings
-from nanotally.streams.domain.keys import Groups, Interner, KeyTable, group, group_codes
+from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_strings
+from nanotally.streams.domain.keys import Interner, KeyTable, group, group_codes
 from nanotally.streams.domain.matching import NumberedRule
-from nanotally.streams.domain.records import Int64Array, UInt64Array
-from nanotally.streams.domain.tariff import Split, canonical_json
+from nanotally.streams.domain.parties import PLATFORM as PLATFORM
+from nanotally.streams.domain.parties import Parties, Writers, has_terms, places_of
+from nanotally.streams.domain.parties import divide_one as divide_one
+from nanotally.streams.domain.parties import fields_of as fields_of
+from nanotally.streams.domain.parties import resolve as resolve
+from nanotally.streams.domain.parties import split_key as split_key
+from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array, pick
 from nanotally.streams.domain.uses import Uses
 
-PLATFORM = "platform"
 BASE_LIMIT = 2**61
 FRACTION_DEN_MAX = 2**30  # so that fractions of what is left under the denominator fit in 64 bits
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
-
-Parties = tuple[tuple[str, Fraction], ...]
-
-
-def resolve(split: Split, values: dict[str, str | None]) -> Parties:
-    """Accounts with their fractions for one use; `values` gives creator and attributes. Who is absent leaves the
-    share to the platform, equal accounts merge, the account that takes the rest comes last."""
-    rest_fraction = 1 - sum((p.fraction for p in split.parties if p.fraction is not None), Fraction(0))
-    shares: dict[str, Fraction] = {}
-    rest = PLATFORM
-    for party in split.parties:
-        account = _account(party.account, values)
-        if party.fraction is None:
-            rest = account
-        fraction = rest_fraction if party.fraction is None else party.fraction
-        shares[account] = shares.get(account, Fraction(0)) + fraction
-    others = sorted((a, f) for a, f in shares.items() if a != rest)
-    return (*others, (rest, shares[rest]))
-
-
-def _account(party: str, values: dict[str, str | None]) -> str:
-    if party == "creator":
-        creator = values.get("creator")
-        return f"creator:{creator}" if creator else PLATFORM
-    names = _PLACEHOLDER.findall(party)
-    if any(not values.get(name) for name in names):
-        return PLATFORM
-    return _PLACEHOLDER.sub(lambda found: values[found[1]] or "", party)
-
-
-def fields_of(split: Split) -> tuple[str, ...]:
-    """Event fields and attributes that decide who a split's parties are."""
-    fields: list[str] = []
-    for party in split.parties:
-        fields += ["creator"] if party.account == "creator" else _PLACEHOLDER.findall(party.account)
-    return tuple(dict.fromkeys(fields))
-
-
-def split_key(currency: str, parties: Parties) -> tuple[int, int]:
-    """Key of a resolved split, as the ledger has it: two unsigned 64-bit words of a BLAKE2b digest."""
-    text = canonical_json([currency, *([account, str(fraction)] for account, fraction in parties)])
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
 
 
 class _Resolved:
@@ -117,10 +76,11 @@ class Splits:
         self.key_low: UInt64Array = np.zeros(0, dtype=np.uint64)
         self.base: Int64Array = np.zeros(0, dtype=np.int64)
         self.period: Int64Array = np.zeros(0, dtype=np.int64)  # bases that differ by it divide alike
-        self.count: Int64Array = np.zeros(0, dtype=np.int64)  # number of parties
+        self.count: Int64Array = np.zeros(0, dtype=np.int64)  # number of accounts
+        self.singly: BoolArray = np.zeros(0, dtype=bool)  # whether it has more than cumulated fractions
         self.currency: Int64Array = np.zeros(0, dtype=np.int64)  # code of the currency
         self.currencies = Interner()
-        self.account: Int64Array = np.zeros((0, 1), dtype=np.int64)  # [resolved, party]: code of the account
+        self.account: Int64Array = np.zeros((0, 1), dtype=np.int64)  # [resolved, place]: code of the account
         self.num: Int64Array = np.zeros((0, 1), dtype=np.int64)
         self.den: Int64Array = np.ones((0, 1), dtype=np.int64)
         self._waiting: dict[tuple[int, int], int] = {}  # bases of keys that no charge has named again yet
@@ -132,24 +92,24 @@ class Splits:
             return found
         number = self._numbers[currency, parties] = len(self.parties)
         self.parties.append(parties)
-        key = split_key(currency, parties)
+        key, places = split_key(currency, parties), places_of(parties)
         self._by_key[key] = number
         if number >= len(self.base):
-            self._grow(max(64, 2 * number), max(len(parties), self.account.shape[1]))
-        if len(parties) > self.account.shape[1]:
-            self._grow(len(self.base), len(parties))
+            self._grow(max(64, 2 * number), max(len(places), self.account.shape[1]))
+        if len(places) > self.account.shape[1]:
+            self._grow(len(self.base), len(places))
         self.key_high[number], self.key_low[number] = key
         self.base[number] = self._waiting.pop(key, 0)
-        self.period[number] = lcm(*(f.denominator for _, f in parties))
-        self.count[number] = len(parties)
+        self.period[number] = lcm(*(p.fraction.denominator for p in parties if p.fraction is not None))
+        self.count[number], self.singly[number] = len(places), has_terms(parties)
         self.currency[number] = self.currencies.add(currency)
-        for place, (account, fraction) in enumerate(parties):
+        for place, (account, fraction) in enumerate(places):
             self.account[number, place] = self.accounts.add(account)
             self.num[number, place], self.den[number, place] = fraction.numerator, fraction.denominator
         return number
 
     def _grow(self, rows: int, width: int) -> None:
-        for name in ("key_high", "key_low", "base", "period", "count", "currency"):
+        for name in ("key_high", "key_low", "base", "period", "count", "singly", "currency"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros(rows - len(old), dtype=old.dtype))))
         for name, fill in (("account", 0), ("num", 0), ("den", 1)):
@@ -158,8 +118,16 @@ class Splits:
             grown[: old.shape[0], : old.shape[1]] = old
             setattr(self, name, grown)
 
-    def resolve_uses(self, numbered: NumberedRule, uses: Uses, rows: Int64Array) -> Int64Array:
-        """Resolved split of each of the rows, all of one rule: int64[rows]."""
+    def resolve_uses(
+        self,
+        numbered: NumberedRule,
+        uses: Uses,
+        rows: Int64Array,
+        writers: Sequence[Writers] = (),
+        written: Int64Array | None = None,
+    ) -> Int64Array:
+        """Resolved split of each of the rows, all of one rule: int64[rows]. written: int64[n uses], place in `writers`
+        of who made each use's item, -1 where its creator did; places always stand for the same writers."""
         split = numbered.version.split_by_name[numbered.rule.split]
         currency, fields = numbered.version.currency, fields_of(split)
         if not fields:
@@ -170,6 +138,9 @@ class Splits:
         key = hash_strings(columns[0])
         for column in columns[1:]:
             key = combine(key, hash_strings(column))
+        by = None if written is None or "creator" not in fields else pick(written, rows)
+        if by is not None:
+            key = combine_int(key, by)
         known = self._by_rule.setdefault(numbered, _Resolved())
         numbers = known.find(key)
         missing = np.flatnonzero(numbers < 0)
@@ -177,20 +148,27 @@ class Splits:
             groups = group(key[0][missing], key[1][missing])
             first = missing[groups.first]
             texts = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
-            new = [self.number(currency, resolve(split, dict(zip(fields, values, strict=True)))) for values in texts]
+            made = [()] * len(first) if by is None else [writers[n] if n >= 0 else () for n in by[first].tolist()]
+            new = [
+                self.number(currency, resolve(split, dict(zip(fields, values, strict=True)), several))
+                for values, several in zip(texts, made, strict=True)
+            ]
             known.add((key[0][first], key[1][first]), new)
             numbers[missing] = np.array(new, dtype=np.int64)[groups.codes]
         return numbers
 
     def divide(self, resolved: Int64Array, paid: Int64Array) -> Divided:
-        """Divides n amounts (nanos, below 2^62) in row order, and moves the bases."""
+        """Divides n amounts (nanos, within 2^62 up and down) in row order, and moves the bases."""
         n = len(resolved)
         groups = group_codes(resolved)
         splits = resolved[groups.first]
         width = int(self.count[splits].max(initial=1))
-        most = int(paid.max(initial=0)) * n + int(self.base[splits].max(initial=0))
-        if most >= BASE_LIMIT or int(self.den[splits].max(initial=1)) > FRACTION_DEN_MAX:
-            return self._divide_exactly(resolved, paid, groups, width)
+        most = _greatest(paid) * n + _greatest(self.base[splits])
+        singly = self.singly[splits]
+        if most >= BASE_LIMIT or int(self.den[splits].max(initial=1)) > FRACTION_DEN_MAX or singly.all():
+            return self._divide_singly(resolved, paid, width)
+        if singly.any():
+            return self._divide_apart(resolved, paid, singly[groups.codes], width)
         ordered = paid[groups.order]
         running = np.cumsum(ordered)
         sizes = np.diff(np.append(groups.starts, n))
@@ -212,23 +190,31 @@ class Splits:
         self.base[splits] = after[groups.starts + sizes - 1]
         return Divided(resolved, base_before, nanos)
 
-    def _divide_exactly(self, resolved: Int64Array, paid: Int64Array, groups: Groups, width: int) -> Divided:
+    def _divide_apart(self, resolved: Int64Array, paid: Int64Array, singly: BoolArray, width: int) -> Divided:
+        """Charges of splits with and without caps, which have nothing to do with each other."""
+        out = Divided(resolved, np.zeros(len(resolved), dtype=np.int64), np.zeros((len(resolved), width), np.int64))
+        for rows in (np.flatnonzero(singly), np.flatnonzero(~singly)):
+            part = self.divide(resolved[rows], paid[rows])
+            out.base_before[rows] = part.base_before
+            out.nanos[rows, : part.nanos.shape[1]] = part.nanos
+        return out
+
+    def _divide_singly(self, resolved: Int64Array, paid: Int64Array, width: int) -> Divided:
         base_before = np.empty(len(resolved), dtype=np.int64)
         nanos = np.zeros((len(resolved), width), dtype=np.int64)
         for row, (number, amount) in enumerate(zip(resolved.tolist(), paid.tolist(), strict=True)):
-            base = int(self.base[number])
-            if base >= BASE_LIMIT:  # decided use by use, so that chunks do not show in what is recorded
-                base %= int(self.period[number])
-            base_before[row], left = base, amount
-            parties = self.parties[number]
-            for place, (_, fraction) in enumerate(parties[:-1]):
-                part = (base + amount) * fraction.numerator // fraction.denominator
-                part -= base * fraction.numerator // fraction.denominator
-                nanos[row, place] = part
-                left -= part
-            nanos[row, len(parties) - 1] = left
-            self.base[number] = base + amount
+            base_before[row], parts = self.take(number, amount)
+            nanos[row, : len(parts)] = parts
         return Divided(resolved, base_before, nanos)
+
+    def take(self, number: int, amount: int) -> tuple[int, list[int]]:
+        """Divides one amount by a resolved split and moves its base; gives the base before and the nanos of each of
+        its accounts."""
+        base = int(self.base[number])
+        if abs(base) >= BASE_LIMIT:  # decided use by use, so that chunks do not show in what is recorded
+            base %= int(self.period[number])
+        self.base[number] = base + amount
+        return base, [nanos for _, nanos in divide_one(self.parties[number], base, amount)]
 
     def put(self, high: UInt64Array, low: UInt64Array, base: Int64Array) -> None:
         """Sets bases by key, as the ledger has them. Keys must be distinct."""
@@ -248,6 +234,15 @@ class Splits:
             "low": np.append(self.key_low[:n], np.array([k[1] for k, _ in waiting], dtype=np.uint64)),
             "base": np.append(self.base[:n], np.array([v for _, v in waiting], dtype=np.int64)),
         }
+
+
+def _same(column: Int64Array) -> Int64Array:
+    """The column, or its first element alone where all are the same: numpy divides by one number much quicker."""
+    return column[:1] if len(column) and (column == column[0]).all() else column
+
+
+def _greatest(column: Int64Array) -> int:
+    return max(int(column.max(initial=0)), -int(column.min(initial=0)))
 
 
 def _floor(base: Int64Array, num: Int64Array, den: Int64Array) -> Int64Array:

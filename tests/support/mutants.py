@@ -42,13 +42,13 @@ class Mutant:
 
 
 MUTANTS = (
-    Mutant("cap ignored in columns", "rating", "else np.minimum(total, price.rule.cap_nanos)", "else total"),
+    Mutant("cap ignored in columns", "rating_columns", "else np.minimum(total, price.rule.cap_nanos)", "else total"),
     Mutant("remainder lost between runs", "pricing", "remainder=rated.remainder_after[last]", "remainder=0 * rated.remainder_after[last]"),
     Mutant("remainder lost in the rebuild", "state", 'remainder=number["remainder_after"][last]', 'remainder=0 * number["remainder_after"][last]'),
     Mutant("what was charged lost in the rebuild", "state", 'charged=number["charged_before"][last] + number["amount_nanos"][last]', 'charged=number["charged_before"][last]'),
     Mutant("bases not moved", "splitting", "self.base[splits] = after[groups.starts + sizes - 1]", "pass"),
-    Mutant("accounts of a split not in order", "splitting", "others = sorted((a, f) for a, f in shares.items() if a != rest)", "others = [(a, f) for a, f in shares.items() if a != rest]"),
-    Mutant("an absent creator earns all the same", "splitting", 'return f"creator:{creator}" if creator else PLATFORM', 'return f"creator:{creator}"'),
+    Mutant("accounts of a split not in order", "parties", "others = sorted((account, fraction) for account, fraction in shares.items() if account != last)", "others = [(account, fraction) for account, fraction in shares.items() if account != last]"),
+    Mutant("an absent creator earns all the same", "parties", 'return f"creator:{creator}" if creator else PLATFORM', 'return f"creator:{creator}"'),
     Mutant("too old a microsecond early", "admission", "verdict[easy & (occurred_at < oldest)]", "verdict[easy & (occurred_at <= oldest)]"),
     Mutant("an id forgotten a microsecond early", "admission", "known_as[1] >= oldest", "known_as[1] > oldest"),
     Mutant("a longer horizon brings ids back", "state", "self.forgotten_us = max(self.forgotten_us, self.watermark_us - self.settings.horizon_us)", "pass"),
@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant("scopes thrown away while open", "scopes", "np.flatnonzero(ends > closed_to_us)", "np.flatnonzero(ends > closed_to_us + 3_600_000_000)"),
     Mutant("a tick without lateness", "controls", "else recorded_at - settings.lateness_us", "else recorded_at"),
     Mutant("the book in force again is taken again", "controls", "if number <= book_number:", "if number < book_number:"),
-    Mutant("max_price compared without the cap", "exact", "asked = min(asked, Fraction(max(0, cap - self.charged)))", "pass"),
-    Mutant("a price that is just met refused", "exact", "limit is not None and asked > limit", "limit is not None and asked >= limit"),
+    Mutant("max_price compared without the cap", "exact", "asked = min(asked, Fraction(max(0, rule.cap_nanos - self.charged)))", "pass"),
+    Mutant("a price that is just met refused", "exact", "self.asks(price, after) > use.max_price", "self.asks(price, after) >= use.max_price"),
     Mutant("ids of characters, not bytes, measured wrongly", "validation", "ID_BYTES_MAX = 256", "ID_BYTES_MAX = 257"),
     Mutant("the cursor of a cut close not kept", "payers", "state.cursor = closed.cursor", "pass"),
     Mutant("snapshots without bases", "state", 'self.splits.put(bases["high"], bases["low"], bases["base"])', "pass"),

@@ -95,6 +95,10 @@ def tiers_of(draw: st.DrawFn, least: int = 1) -> tuple[Tier, ...]:
 def rules(draw: st.DrawFn) -> Rule:
     """A rule of any kind that the language has."""
     more: dict[str, Any] = {"scope": draw(st.sampled_from(["life", "day", "event"]))}
+    if draw(SELDOM):
+        more |= {"cap_nanos": draw(st.integers(0, 200))} if draw(st.booleans()) else {}
+        bare = tuple(Tier(tier.up_to, tier.price) for tier in draw(tiers_of()))
+        return Rule("plain", "page", (), bare, (), split="standard", **more)
     kind = draw(st.sampled_from(["plain", "graduated", "volume", "carry", "each", "allowance", "from"]))
     tiers: tuple[Tier, ...] = (Tier(None, draw(PRICES)),)
     if kind in ("graduated", "volume", "carry", "each"):
@@ -140,7 +144,7 @@ def uses(draw: st.DrawFn) -> tuple[list[int], Asked, list[int]]:
         chosen = st.lists(st.none() | values, min_size=n, max_size=n)
         return draw(chosen) if whether else None
 
-    first = draw(st.none() | st.lists(st.booleans(), min_size=n, max_size=n))
+    first = draw(st.lists(st.booleans(), min_size=n, max_size=n)) if draw(SELDOM) else None
     came = st.sampled_from([Fraction(3, 10**9), Fraction(1, 10**8), UNUSABLE, Fraction(1), Fraction(5, 10**13)])
     asked = Asked(
         quantity,
