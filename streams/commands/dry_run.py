@@ -73,7 +73,7 @@ class DryRun:
             places: list[int] = []  # of the line in `some` that each record is
             for place, line in enumerate(some):
                 try:
-                    record = self._event(line)
+                    record = self.event(line)
                 except InvalidInput as e:
                     outs[place] = _rejected(e)
                     continue
@@ -101,7 +101,7 @@ class DryRun:
     def _control(self, control: Control) -> bytes:
         return control.datum()
 
-    def _event(self, line: Line) -> dict[str, Any]:
+    def event(self, line: Line) -> dict[str, Any]:
         """The usage event of a line, as it stands: what the stage can refuse is left to it. Raises InvalidUse."""
         if line.error is not None:
             raise line.error if isinstance(line.error, InvalidInput) else InvalidUse("line", str(line.error))
