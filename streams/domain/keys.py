@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from nanotally.streams.domain.hashing import Hash
-from nanotally.streams.domain.records import Int32Array, Int64Array, UInt64Array
+from nanotally.streams.domain.records import BoolArray, Int32Array, Int64Array, UInt64Array
 
 # Odd numbers that scramble the bits of keys (from MurmurHash3's 128-bit variant).
 _MULTIPLY_HIGH, _MULTIPLY_LOW = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
@@ -18,9 +18,8 @@ COPIED_FREELY = 1 << 16  # texts
 
 @dataclass(frozen=True)
 class Groups:
-    """Rows by equal key. codes: int64[n] group of each row, numbered by first appearance; first: int64[g] first row
-    of each group; order: int64[n] rows sorted by group, in row order within it; starts: int64[g] place in `order`
-    where each group begins."""
+    """Rows by equal key. codes: int64[n] group of each row; first: int64[g] first row of each group; order: int64[n]
+    rows sorted by group, in row order within it; starts: int64[g] place in `order` where each group begins."""
 
     codes: Int64Array
     first: Int64Array
@@ -38,23 +37,32 @@ class Groups:
 
 
 def group(high: UInt64Array, low: UInt64Array) -> Groups:
-    """Groups rows by 128-bit key."""
+    """Groups rows by 128-bit key; the groups are in no particular order."""
+    n = len(high)
+    bits = np.uint64(max(1, (n - 1).bit_length()))
     with np.errstate(over="ignore"):
-        folded = low ^ (high * _MULTIPLY_HIGH)
-    encoded = pa.array(folded).dictionary_encode()
-    codes = encoded.indices.to_numpy().astype(np.int64)
-    groups = _groups(codes, len(encoded.dictionary))
-    # Where rows of a group agree in the high half they agree in the low one too. Else number the pairs themselves.
-    if (high[groups.first][codes] != high).any():
-        pairs = np.stack((high, low), axis=1)
-        _, inverse = np.unique(pairs, axis=0, return_inverse=True)
-        renumbered = pa.array(inverse.reshape(-1).astype(np.int64)).dictionary_encode()
-        groups = _groups(renumbered.indices.to_numpy().astype(np.int64), len(renumbered.dictionary))
-    return groups
+        scrambled = (low ^ (high * _MULTIPLY_HIGH)) * _MULTIPLY_LOW
+    # The row in the low bits: one sort of plain integers, which numpy does very quickly, brings keys together.
+    by_key = np.sort((scrambled >> bits << bits) | np.arange(n, dtype=np.uint64))
+    order = (by_key & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    begins = np.ones(n, dtype=bool)
+    begins[1:] = (by_key[1:] ^ by_key[:-1]) >> bits != 0
+    if n and _differs(high[order], begins) | _differs(low[order], begins):  # keys whose upper bits are the same
+        _, inverse = np.unique(np.stack((high, low), axis=1), axis=0, return_inverse=True)
+        return group_codes(inverse.reshape(-1).astype(np.int64))
+    starts = np.flatnonzero(begins)
+    codes = np.empty(n, dtype=np.int64)
+    codes[order] = np.cumsum(begins) - 1
+    return Groups(codes, order[starts], order, starts)
+
+
+def _differs(ordered: UInt64Array, begins: BoolArray) -> bool:
+    """Whether an element that begins no group differs from the one before it."""
+    return bool(((ordered[1:] != ordered[:-1]) & ~begins[1:]).any())
 
 
 def group_codes(codes: Int64Array) -> Groups:
-    """Groups rows by an integer column."""
+    """Groups rows by an integer column; groups are numbered by first appearance."""
     encoded = pa.array(codes).dictionary_encode()
     return _groups(encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary))
 

@@ -63,6 +63,19 @@ def test_rows_are_grouped_by_both_halves_of_the_key(keys: list[tuple[int, int]])
         assert groups.first[code] == rows[0] and groups.last[code] == rows[-1]
 
 
+def test_keys_that_agree_in_all_but_the_last_scrambled_bits_are_told_apart() -> None:
+    back = pow(0x4CF5AD432745937F, -1, 2**64)  # undoes the scrambling
+    low = np.array([(7 << 32 | i % 5) * back % 2**64 for i in range(40)], dtype=np.uint64)
+    groups = group(np.zeros(40, dtype=np.uint64), low)
+    assert len(groups) == 5
+    for code in range(5):
+        rows = np.flatnonzero(groups.codes == code)
+        assert len(set(low[rows].tolist())) == 1 and len(rows) == 8
+        assert groups.order[groups.starts[code] :][:8].tolist() == rows.tolist()
+    assert len(group(np.arange(40, dtype=np.uint64) % np.uint64(2), np.full(40, 7, dtype=np.uint64))) == 2
+    assert len(group(low[:0], low[:0])) == 0
+
+
 @given(st.lists(st.lists(st.tuples(SMALL | WORDS, SMALL | WORDS), unique=True, max_size=30), max_size=6))
 def test_the_table_knows_just_the_keys_that_were_put_in(calls: list[list[tuple[int, int]]]) -> None:
     table, slots = KeyTable(2), dict[tuple[int, int], int]()
