@@ -128,8 +128,6 @@ class Variants:
         r = self.r
         count = r.choice((1, 1, 2, 3, 4))
         ends: list[int | None] = [*sorted(r.sample(range(1, 60 if r.random() < 0.8 else 10**15), k=count - 1))]
-        if r.random() < 0.1 and ends:  # the last tier has an end
-            return tuple(self.tier(end, fees, steps) for end in ends)
         return tuple(self.tier(end, fees, steps) for end in (*ends, None))
 
     def tier(self, end: int | None, fees: float, steps: float) -> Tier:
@@ -153,9 +151,13 @@ class Variants:
     def volume(self) -> dict[str, Any]:
         r = self.r
         by = "full" if self.base.scope == "event" and r.random() < 0.5 else None
-        falling = r.random() < 0.5
+        falling = r.random() < 0.6
         terms = self.graduated() | {"volume": True, "falling": falling, "tier_by": by}
-        return terms | {"minimum_nanos": 0}
+        if falling:  # the more the cheaper, by much
+            tiers = terms["tiers"]
+            prices = sorted((self.price() for _ in tiers), reverse=True)
+            terms["tiers"] = tuple(replace(t, price=price) for t, price in zip(tiers, prices, strict=True))
+        return terms
 
     def each(self) -> dict[str, Any]:
         r = self.r
