@@ -36,7 +36,7 @@ def read_price(text: str, meter: Meter, currency: str) -> PriceText:
     if text.split() == ["free"]:
         return PriceText(Fraction(0))
     flat = _FLAT.fullmatch(text)
-    if flat is None:
+    if flat is None or "+" in flat["fee"]:
         if "flat" in text.split():
             raise Unreadable(f"{text!r} is no price", "write the flat fee first, as in 0.30 flat + 0.02 per page")
         return _term(text, text, meter, currency)

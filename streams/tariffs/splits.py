@@ -28,7 +28,7 @@ class _Given:
 
 @dataclass(frozen=True)
 class _Nested:
-    """Parties that divide a part of the charge, `whole` (None: the rest); `left` is what the last of them gets of it."""
+    """Parties that divide a part of the charge, `whole` (None: the rest); `left` of it is for the one with `rest`."""
 
     whole: Fraction | None
     given: tuple[_Given, ...]

@@ -17,7 +17,7 @@ from nanotally.streams.domain.tariff import Condition, Rule, Tier
 from nanotally.streams.tariffs.dead_rules import dead_rules, example_use, unmatched_use
 from nanotally.streams.tariffs.findings import TariffErrors
 from nanotally.streams.tariffs.reader import examine_tariff
-from nanotally.streams.tariffs.text_sets import Found, TooHard, find
+from nanotally.streams.tariffs.text_sets import Found, TooHard, find, holds
 from tests.support import reference_pricing as reference
 
 HEAD = """\
@@ -170,6 +170,109 @@ def test_patterns_too_entangled_are_given_up_rather_than_guessed() -> None:
         find("item", inside, [Condition("item", "pattern", ("*a*",))])
 
 
+# ---- ranges and bands of time ----
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        (["meter: m, level: 1 to 5", "meter: m, level: 2 to 4", "meter: m"], "'a' (line 9) above takes every use it names, for example a use with meter m, level 2"),
+        (["meter: m, level: to 5", "meter: m, level: from 4", "meter: m, level: 1 to 9", "meter: m"], "'a' (line 9) and 'b' (line 10) above together take every use it names, for example a use with meter m, level 1"),
+        (["meter: m, level: from 3", "meter: m, level: [5, 7]", "meter: m"], "'a' (line 9) above takes every use it names, for example a use with meter m, level 5"),
+        (["meter: m, quantity: from 0", "meter: m"], "'a' (line 9) above takes every use it names, for example a use with meter m"),
+        (["meter: m, quantity: from 5", "meter: m, quantity: to 5", "meter: m"], "'a' (line 9) and 'b' (line 10) above together take every use it names, for example a use with meter m"),
+    ],
+)  # fmt: skip
+def test_a_range_within_what_stands_above_is_dead(rules: list[str], told: str) -> None:
+    assert [(f[1], f[2]) for f in findings(rules)] == [("error", f"it can never match: {told}")]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        ["meter: m, level: 1 to 5", "meter: m, level: 2 to 5.5", "meter: m"],
+        ["meter: m, level: 1 to 5", "meter: m, level: 5.1 to 7", "meter: m"],
+        [
+            "meter: m, level: to 5",
+            "meter: m, level: from 5",
+            "meter: m",
+        ],  # an attribute may hold no number, or be absent
+        ["meter: m, duration: from 0", "meter: m"],  # a use may have no duration
+        ["meter: m, level: 5", "meter: m, level: 5 to 5", "meter: m"],  # 5.0 is the same number and another text
+    ],
+)
+def test_a_range_that_reaches_beyond_is_alive(rules: list[str]) -> None:
+    assert findings(rules) == []
+
+
+def test_an_empty_remainder_of_numbers_is_told_with_an_example() -> None:
+    assert findings(["meter: m, quantity: to 5", "meter: m, quantity: from 7"])[0][2] == (
+        "no rule takes a use with meter m, quantity 6: it stays unpriced"
+    )
+
+
+BANDS = [
+    # names of bands in order, and those of which no time is left
+    ("{name: a, days: mon-fri}, {name: b, days: tue}", ["b"]),
+    ("{name: a, days: mon-fri, from: 8:00, to: 20:00}, {name: b, days: tue, from: 9:00, to: 20:00}", ["b"]),
+    ("{name: a, days: mon-fri, from: 8:00, to: 20:00}, {name: b, days: tue, from: 9:00, to: 20:00:01}", []),
+    (
+        "{name: a, from: 22:00, to: 6:00}, {name: b, from: 23:00, to: 24:00}, {name: c, from: 0:00, to: 5:00}",
+        ["b", "c"],
+    ),
+    ("{name: a, days: fri, from: 22:00, to: 6:00}, {name: b, days: sat, from: 1:00, to: 2:00}", ["b"]),  # Friday night
+    ("{name: a, days: fri, from: 22:00, to: 6:00}, {name: b, days: fri, from: 1:00, to: 2:00}", []),  # Thursday night
+    ("{name: a, days: mon-fri}, {name: b, days: [sat, sun]}, {name: c, dates: 12-25}", ["c"]),
+    ("{name: a, dates: 12-25}, {name: b, dates: [12-25, 12-26]}", []),
+    ("{name: a, dates: 12-31, from: 20:00, to: 4:00}, {name: b, dates: 01-01, to: 4:00}", ["b"]),
+    ("{name: a, dates: 02-28, from: 20:00, to: 4:00}, {name: b, dates: 03-01, to: 4:00}", []),  # the 29th in leap years
+    ("{name: a, to: 12:00}, {name: b, from: 12:00}, {name: c}", ["c"]),
+]
+
+
+@pytest.mark.parametrize(("bands", "dead"), BANDS)
+def test_a_band_of_which_no_time_is_left_is_dead(bands: str, dead: list[str]) -> None:
+    priced = bands.replace("}", ", price: 1}")
+    rule = f"  - {{rule: r, when: {{meter: m}}, bands: [{priced}], zone: Europe/Berlin, split: s}}\n"
+    try:
+        examine_tariff(HEAD.replace("PRODUCTS", "# all") + rule)
+        told = []
+    except TariffErrors as e:
+        told = [f.field.rpartition(".")[2] for f in e.findings if "it can never match" in f.problem]
+    assert told == dead
+
+
+def test_times_that_no_band_holds_are_told() -> None:
+    rule = (
+        "  - {rule: r, when: {meter: m}, bands: [{name: a, days: mon-sat, price: 1}], zone: Europe/Berlin, split: s}\n"
+    )
+    told = [w.problem for w in examine_tariff(HEAD.replace("PRODUCTS", "# all") + rule).warnings if w.field == "rules"]
+    assert told == [
+        "no rule takes a use with meter m, occurred_at 2027-01-10T00:00:00+01:00: it stays unpriced"  # a Sunday
+    ]
+
+
+def test_a_variant_that_only_another_rule_takes_in_part_is_alive() -> None:
+    rules = [
+        "{rule: eu, when: {meter: m, region: eu, segment: school}, price: 1, split: s}",
+        "{rule: r, when: {meter: m}, price: {by: segment, school: 2, otherwise: 3}, "
+        "multiply: {by: region, eu: 2, otherwise: 1}, split: s}",
+    ]
+    text = HEAD.replace("PRODUCTS", "# all") + "".join(f"  - {r}\n" for r in rules)
+    assert [r.variant for r in examine_tariff(text).version.rules[1:]] == [
+        "school, eu", "school, otherwise", "otherwise, eu", "otherwise, otherwise",
+    ]  # fmt: skip
+    with pytest.raises(TariffErrors) as raised:
+        examine_tariff(text.replace("region: eu, segment: school}", "segment: school}"))
+    assert [(f.field, f.problem) for f in raised.value.findings if f.severity == "error"] == [
+        (
+            "rules.r.price.school",
+            "it can never match: 'eu' (line 9) above takes every use it names, for example a use with meter m, "
+            "segment school, region eu",
+        )
+    ]
+
+
 # ---- against trying every use of a small world ----
 
 WORDS = ["", "a", "b", "aa", "ab", "ba", "bb", "c", "ac", "abc"]
@@ -189,6 +292,32 @@ def conditions(field: str) -> st.SearchStrategy[Condition]:
             st.lists(st.sampled_from(PATTERNS), min_size=1, max_size=2, unique=True),
         ),
     )
+
+
+def ranges() -> st.SearchStrategy[Condition]:
+    ends = ["", "-1", "0", "1.5", "2", "7"]
+    return st.builds(lambda low, high: Condition("level", "range", (low, high)), *[st.sampled_from(ends)] * 2).filter(
+        lambda c: not all(c.values) or float(c.values[0]) <= float(c.values[1])
+    )
+
+
+NUMBERS = [None, "", "x", "-2", "-1", "-0.5", "0", "1", "1.0", "1.5", "1.7", "2", "2.00", "4", "7", "7.0", "8"]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(ranges() | conditions("level"), max_size=3), st.lists(ranges() | conditions("level"), max_size=3))
+def test_a_number_inside_some_ranges_and_outside_others(inside: list[Condition], outside: list[Condition]) -> None:
+    def fits(value: str | None) -> bool:
+        return all(holds(c, value) for c in inside) and not any(holds(c, value) for c in outside)
+
+    try:
+        found = find("level", inside, outside)
+    except TooHard:
+        return
+    if found is None:
+        assert [v for v in (*NUMBERS, *WORDS) if fits(v)] == []
+    else:
+        assert fits(found.value)
 
 
 def rule(name: str, when: tuple[Condition, ...]) -> Rule:
