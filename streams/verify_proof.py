@@ -82,6 +82,22 @@ def amount_of(rule: Table, exact: F, charged: int) -> int:
     return due - charged if rule.get("falling") else max(0, due - charged)
 
 
+def divide(claims: list[Table], base: int, divided: int) -> Table:
+    """Nanos by account: parts of the cumulated amount, up to their caps; the last claim takes what is left."""
+    left, gets = divided, {claim["account"]: 0 for claim in claims} | {c["beyond"]: 0 for c in claims if c["beyond"]}
+    for claim in claims[:-1]:
+        part = F(claim["fraction"])
+        share = left if claim["left"] else floor((base + divided) * part) - floor(base * part)
+        kept = share if claim["most"] is None else min(share, claim["most"])
+        gets[claim["account"]] += kept
+        left -= kept
+        if claim["beyond"]:
+            gets[claim["beyond"]] += share - kept
+            left -= share - kept
+    gets[claims[-1]["account"]] += left
+    return gets
+
+
 def verify(proof: Table) -> list[str]:
     """What differs, a sentence for each; nothing where the proof holds."""
     wrong: list[str] = []
@@ -106,16 +122,13 @@ def verify(proof: Table) -> list[str]:
             same(f"{at}, amount_nanos", amount_of(rules[0], after, line["charged_before"]), line["amount_nanos"])
         under_pass = line["pass"] is not None or line["link"] == "sharing"
         same(f"{at}, paid_nanos", 0 if under_pass else line["amount_nanos"], line["paid_nanos"])
-        shares, divided, base = line["shares"], line["paid_nanos"], line["base_before"]
+        shares = {share["account"]: share["nanos"] for share in line["shares"]}
+        divided = line["amount_nanos"] if line["link"] == "sharing" else line["paid_nanos"]
         if line["link"] == "sharing":  # what a pass took in leaves its pool
-            pool, shares, divided = shares[-1], shares[:-1], line["amount_nanos"]
-            same(f"{at}, share of {pool['account']}", -divided, pool["nanos"])
-        for share in shares[:-1]:
-            part = F(share["fraction"])
-            nanos = floor((base + divided) * part) - floor(base * part)
-            same(f"{at}, share of {share['account']}", nanos, share["nanos"])
-        same(f"{at}, sum of the shares", divided, sum(share["nanos"] for share in shares))
-        same(f"{at}, sum of the fractions", F(1), sum((F(share["fraction"]) for share in shares), F(0)))
+            same(f"{at}, share of the pool", -divided, shares.pop(line["shares"][-1]["account"]))
+        same(f"{at}, sum of the shares", divided, sum(shares.values()))
+        if line["claims"]:
+            same(f"{at}, shares", divide(line["claims"], line["base_before"], divided), shares)
     same("paid_nanos", sum(line["paid_nanos"] for line in proof["lines"]), proof["paid_nanos"])
     return wrong
 

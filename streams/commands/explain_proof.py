@@ -57,6 +57,10 @@ def _line(line: LineExplained, told: Mapping[str, Any]) -> dict[str, Any]:
         "catalog": line.catalog,
         "split": told["split"],
         "base_before": line.base_before,
+        "claims": [
+            {"account": c.account, "fraction": str(c.fraction), "most": c.most, "beyond": c.beyond, "left": c.left}
+            for c in line.claims
+        ],
         "shares": [
             {
                 "account": share["account"],

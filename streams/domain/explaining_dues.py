@@ -6,11 +6,12 @@ due, and how each part is divided, is worked out here."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 from nanotally.streams.domain.explaining_lines import state_of, total_of
-from nanotally.streams.domain.explaining_model import Differs, LineExplained, Part, same
-from nanotally.streams.domain.explaining_shares import check_parts, fractions_told, parts_of
+from nanotally.streams.domain.explaining_model import Claim, Differs, LineExplained, Part, same
+from nanotally.streams.domain.explaining_shares import has_terms, parts_told
 from nanotally.streams.domain.tariff import Meter, TariffVersion
 
 
@@ -39,8 +40,7 @@ def _minimum(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineEx
     covering = next((p.name for p in version.passes if rule.name in p.covers), None)
     same(f"{at}, pass", covering, line["pass"])
     same(f"{at}, paid_nanos", line["amount_nanos"] if covering is None else 0, line["paid_nanos"])
-    parts = parts_of(fractions_told(at, line["shares"]), line["base_before"], line["paid_nanos"])
-    check_parts(at, parts, line["shares"])
+    parts = parts_told(at, line["shares"], version.splits, line["base_before"], line["paid_nanos"])
     meter = version.meter_by_name[rule.meter]
     return _explained(at, line, rule.name, rule, version, meter, parts, covering or "")
 
@@ -55,11 +55,10 @@ def _sharing(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineEx
     if not line["shares"] or line["shares"][-1]["account"] != pool:
         raise Differs(f"{at}, last share", pool, line["shares"][-1]["account"] if line["shares"] else "none")
     same(f"{at}, share of {pool}", -line["amount_nanos"], line["shares"][-1]["nanos"])
-    parts = parts_of(fractions_told(at, line["shares"][:-1]), line["base_before"], line["amount_nanos"])
-    check_parts(at, parts, line["shares"][:-1])
-    from_pool = Part(pool, sum((p.fraction for p in parts), parts[0].fraction * 0), -line["amount_nanos"], rest=False)
+    parts = parts_told(at, line["shares"][:-1], version.splits, line["base_before"], line["amount_nanos"])
+    from_pool = Part(pool, Fraction(1), -line["amount_nanos"], rest=False)
     meter = Meter("list price", version.currency, 9)
-    return _explained(at, line, chosen.name, chosen.price, version, meter, (from_pool, *parts), "")
+    return _explained(at, line, chosen.name, chosen.price, version, meter, parts, "", (from_pool,))
 
 
 def _explained(
@@ -71,7 +70,9 @@ def _explained(
     meter: Meter,
     parts: tuple[Part, ...],
     pass_name: str,
+    pool: tuple[Part, ...] = (),
 ) -> LineExplained:
+    told = tuple(Claim(part.account, part.fraction) for part in parts)
     return LineExplained(
         line["link"],
         name,
@@ -87,9 +88,10 @@ def _explained(
         line["amount_nanos"],
         line["paid_nanos"],
         line["base_before"],
-        parts,
+        (*pool, *parts),
         "",
         None,
         pass_name,
         line["catalog"],
+        claims=() if any(has_terms(split) for split in version.splits) else told,
     )

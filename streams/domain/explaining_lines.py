@@ -8,10 +8,10 @@ from typing import Any
 
 from nanotally.streams.domain.catalogs import CatalogItem, CatalogVersion
 from nanotally.streams.domain.explaining_matches import first_match
-from nanotally.streams.domain.explaining_model import Differs, LineExplained, Part, same
+from nanotally.streams.domain.explaining_model import Claim, Differs, LineExplained, Part, same
 from nanotally.streams.domain.explaining_pieces import UsePiece
 from nanotally.streams.domain.explaining_refusals import asked_price, asked_tier, why_nothing
-from nanotally.streams.domain.explaining_shares import check_parts, fractions_of, parts_of
+from nanotally.streams.domain.explaining_shares import check_parts, claims_of, parts_of
 from nanotally.streams.domain.explaining_terms import State, amount_of, counted, step_of
 from nanotally.streams.domain.rules import Rule
 from nanotally.streams.domain.tariff import OPENED_SCOPES, Meter, TariffVersion
@@ -48,8 +48,8 @@ def rule_line(
     same(f"{at}, paid_nanos", line["amount_nanos"] if covering is None else 0, line["paid_nanos"])
     minimum = 0 if rule.scope == "event" else rule.minimum_nanos
     same(f"{at}, minimum_nanos", minimum, line["minimum_nanos"])
-    fractions = fractions_of(version.split_by_name[line["split"]], event, item)
-    parts = parts_of(fractions, line["base_before"], line["paid_nanos"])
+    claims = claims_of(version.split_by_name[line["split"]], event, item)
+    parts = parts_of(claims, line["base_before"], line["paid_nanos"])
     check_parts(at, parts, line["shares"])
     return LineExplained(
         "rule",
@@ -74,6 +74,7 @@ def rule_line(
         first,
         unit_price,
         tier_quantity,
+        claims,
     )
 
 
@@ -135,6 +136,7 @@ def pass_line(
         line["base_before"],
         (pool,),
         "",
+        claims=(Claim(pool.account, pool.fraction),),
     )
 
 

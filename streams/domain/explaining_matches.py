@@ -14,7 +14,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from nanotally.streams.domain.catalogs import CatalogItem
-from nanotally.streams.domain.decimals import decimal_of
 from nanotally.streams.domain.rules import Condition, Rule
 from nanotally.streams.domain.tariff import EVENT_FIELDS, TariffVersion
 
@@ -29,13 +28,11 @@ def value_of(event: Mapping[str, Any], name: str, item: CatalogItem | None = Non
     return value
 
 
-def number_of(text: str | None) -> Fraction | None:
-    """The decimal number that a text is, exactly; None where it is none."""
-    try:
-        unscaled, scale = decimal_of(text or "")
-    except ValueError:
-        return None
-    return Fraction(unscaled, 10**scale)
+def number_of(text: str | None, places: int = 24) -> Fraction | None:
+    """The decimal number that a text is, exactly: up to 18 digits before its point and `places` behind it, not below
+    zero; None where it is none."""
+    found = re.fullmatch(r"([0-9]{1,18})(?:\.([0-9]{1,24}))?", text or "")
+    return Fraction(found[0]) if found and len(found[2] or "") <= places else None
 
 
 def first_match(
@@ -72,7 +69,9 @@ def _number(field: str, event: Mapping[str, Any], item: CatalogItem | None) -> F
         return Fraction(event["quantity"], 10 ** event["scale"])
     if field == "duration":
         return None if event["duration_us"] is None else Fraction(event["duration_us"], 10**6)
-    return number_of(value_of(event, field, item))
+    text = value_of(event, field, item) or ""
+    number = number_of(text.removeprefix("-"))
+    return -number if number is not None and text.startswith("-") else number
 
 
 def _like(pattern: str, text: str) -> bool:

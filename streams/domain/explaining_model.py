@@ -30,6 +30,18 @@ def same(where: str, expected: object, found: object) -> None:
 
 
 @dataclass(frozen=True)
+class Claim:
+    """What one account gets by a split: a fraction (of the charge, or of what is `left` of it), with the most nanos of
+    one charge and who gets what is beyond, '' for the one that takes the rest."""
+
+    account: str
+    fraction: Fraction
+    most: int | None = None
+    beyond: str = ""
+    left: bool = False
+
+
+@dataclass(frozen=True)
 class Part:
     """One account's share of a line, nanos; `rest` where it takes what the others leave."""
 
@@ -46,7 +58,8 @@ class LineExplained:
     `name` is that of the rule or pass; `rule` what it was rated by (of a pass: its price, over nanos). `step` is None
     for what fell due. `starts_us`: where its piece of a use that was cut begins, else None. `pass_name`: the pass that
     settles it. `nothing` says why it costs nothing, if so. `first`: not a later piece of a use that was cut;
-    `unit_price`: what came with the use, exact nanos per unscaled unit; `tier_quantity`: unscaled, likewise."""
+    `unit_price`: what came with the use, exact nanos per unscaled unit; `tier_quantity`: unscaled, likewise.
+    `claims`: what the split gives whom; of what fell due by a split with caps that is not known."""
 
     link: str
     name: str
@@ -70,6 +83,7 @@ class LineExplained:
     first: bool = True
     unit_price: Fraction | None = None
     tier_quantity: int | None = None
+    claims: tuple[Claim, ...] = ()
 
     @property
     def pieces(self) -> tuple[Item, ...]:

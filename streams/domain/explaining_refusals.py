@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from math import floor
+from math import ceil, floor
 from typing import Any
 
 from nanotally.streams.domain.catalogs import CatalogItem
@@ -39,8 +39,8 @@ def asked_price(rule: Rule, event: Mapping[str, Any], item: CatalogItem | None) 
     where = "the catalog" if source.source == "catalog" else f"the use's {source.name}"
     if text is None:
         return None, "" if rule.tiers else f"{where} gives no price"
-    number = number_of(text)
-    if number is None or (number * 10**MONEY_PLACES).denominator != 1:
+    number = number_of(text, MONEY_PLACES)
+    if number is None:
         return None, f"{where} gives {text!r}, which is no price with at most {MONEY_PLACES} decimal places"
     price = number * source.unit
     if not source.at_least <= price <= source.at_most:
@@ -50,9 +50,9 @@ def asked_price(rule: Rule, event: Mapping[str, Any], item: CatalogItem | None) 
 
 
 def asked_tier(rule: Rule, event: Mapping[str, Any], meter: Meter) -> int | None:
-    """The quantity that chooses the volume tier, unscaled, where an attribute gives it."""
+    """The quantity that chooses the volume tier, unscaled and rounded up, where an attribute gives it."""
     number = None if rule.tier_by is None else number_of(value_of(event, rule.tier_by))
-    return None if number is None else floor(number * 10**meter.scale)
+    return None if number is None else ceil(number * 10**meter.scale)
 
 
 def decimal_fraction(value: Fraction) -> str:

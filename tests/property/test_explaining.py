@@ -1,5 +1,5 @@
 """Three statements of every price agree on random rules and uses: the one that rates (exact integers), the one that
-explains (fractions) and the shipped script that verifies proofs."""
+explains (fractions) and the shipped script that verifies proofs; and two of every split."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from typing import Any
 import pytest
 
 from nanotally.streams import verify_proof
+from nanotally.streams.domain.catalogs import CatalogItem
 from nanotally.streams.domain.exact import ScopeState, Use
+from nanotally.streams.domain.explaining_shares import claims_of, parts_of
 from nanotally.streams.domain.explaining_terms import State, amount_of, counted, step_of
+from nanotally.streams.domain.parties import divide_one, places_of, resolve
 from nanotally.streams.domain.prices import Price
-from nanotally.streams.domain.rules import Rule, rule_document
+from nanotally.streams.domain.rules import Party, Rule, Split, rule_document
 from nanotally.streams.domain.terms import Each, Free, Overage, PriceFrom, Rounding, Tier
 
 SEEDS = range(400)
@@ -93,3 +96,31 @@ def test_the_engine_the_explanation_and_the_script_agree(seed: int) -> None:
         assert verify_proof.step_of(document, line) == step.nanos
         assert verify_proof.amount_of(document, total, scope.charged) == charged
         scope = verdict.after
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_splits_of_the_engine_and_of_the_explanation_agree(seed: int) -> None:
+    r = random.Random(seed)
+    names = r.sample(("platform", "creator", "party:{item.label}", "party:a", "party:b", "party:c"), r.randrange(2, 6))
+    capped = r.random() < 0.5
+    parties = [
+        Party(
+            name,
+            Fraction(1) if capped and place == 1 and r.random() < 0.3 else Fraction(r.randrange(0, 20), 100),
+            r.choice((None, r.randrange(0, 50))) if capped else None,
+            r.choice((None, "party:fund", "creator", names[0])) if capped else None,
+        )
+        for place, name in enumerate(names[:-1])
+    ]
+    parties = [replace(p, of_left=True) if p.fraction == 1 else p for p in parties]
+    parties = [replace(p, overflow=None) if p.cap_nanos is None else p for p in parties]
+    split = Split("s", (*parties, Party(names[-1], None)))
+    writers = r.choice(((), (("ann", Fraction(1, 3)), ("bob", Fraction(2, 3)))))
+    creator, label = r.choice((None, "eve")), r.choice((None, "blue"))
+    event = {"creator": creator, "attributes": {} if label is None else {"item.label": label}}
+    item = CatalogItem("i", writers=writers) if writers else None
+    resolved = resolve(split, {"creator": creator, "item.label": label}, () if creator else writers)
+    base, amount = r.randrange(0, 10**6), r.choice((r.randrange(0, 400), -r.randrange(0, 400)))
+    parts = parts_of(claims_of(split, event, item), base, amount)
+    assert {p.account: p.nanos for p in parts} == dict(divide_one(resolved, base, amount))
+    assert tuple((p.account, p.fraction) for p in parts) == places_of(resolved)

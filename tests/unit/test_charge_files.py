@@ -166,7 +166,7 @@ def test_the_script_says_what_differs_and_ends_with_1(charges: Path, tmp_path: P
         [sys.executable, "verify_proof.py", "proof.json"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert "line 0, share of platform: worked out again it is 17073, the proof has 17074" in done.stdout
+    assert "line 0, shares: worked out again it is {'platform': 17073, 'creator:ana': 153660}" in done.stdout
 
 
 def test_the_script_is_printed_to_be_given_away() -> None:
