@@ -38,22 +38,40 @@ class Groups:
 
 def group(high: UInt64Array, low: UInt64Array) -> Groups:
     """Groups rows by 128-bit key; the groups are in no particular order."""
-    n = len(high)
-    bits = np.uint64(max(1, (n - 1).bit_length()))
     with np.errstate(over="ignore"):
         scrambled = (low ^ (high * _MULTIPLY_HIGH)) * _MULTIPLY_LOW
-    # The row in the low bits: one sort of plain integers, which numpy does very quickly, brings keys together.
-    by_key = np.sort((scrambled >> bits << bits) | np.arange(n, dtype=np.uint64))
+    groups, begins = _sorted(scrambled >> _row_bits(len(high)))
+    if _differs(high[groups.order], begins) or _differs(low[groups.order], begins):  # the lost bits told them apart
+        _, inverse = np.unique(np.stack((high, low), axis=1), axis=0, return_inverse=True)
+        return group_codes(inverse.reshape(-1).astype(np.int64))
+    return groups
+
+
+def group_codes(codes: Int64Array) -> Groups:
+    """Groups rows by an integer column; the groups are in no particular order."""
+    if len(codes) and (int(codes.min()) < 0 or int(codes.max()) >> (64 - int(_row_bits(len(codes))))):
+        return group(np.zeros(len(codes), dtype=np.uint64), codes.view(np.uint64))
+    return _sorted(codes.view(np.uint64))[0]
+
+
+def _row_bits(n: int) -> np.uint64:
+    """Bits that the number of a row takes."""
+    return np.uint64(max(1, (n - 1).bit_length()))
+
+
+def _sorted(keys: UInt64Array) -> tuple[Groups, BoolArray]:
+    """Rows grouped by keys that leave their upper bits for the number of the row, in order of the keys; and where in
+    `order` a group begins. One sort of plain integers, which numpy does very quickly, brings rows together."""
+    n = len(keys)
+    bits = _row_bits(n)
+    by_key = np.sort((keys << bits) | np.arange(n, dtype=np.uint64))
     order = (by_key & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
     begins = np.ones(n, dtype=bool)
     begins[1:] = (by_key[1:] ^ by_key[:-1]) >> bits != 0
-    if n and _differs(high[order], begins) | _differs(low[order], begins):  # keys whose upper bits are the same
-        _, inverse = np.unique(np.stack((high, low), axis=1), axis=0, return_inverse=True)
-        return group_codes(inverse.reshape(-1).astype(np.int64))
     starts = np.flatnonzero(begins)
     codes = np.empty(n, dtype=np.int64)
     codes[order] = np.cumsum(begins) - 1
-    return Groups(codes, order[starts], order, starts)
+    return Groups(codes, order[starts], order, starts), begins
 
 
 def _differs(ordered: UInt64Array, begins: BoolArray) -> bool:
@@ -61,27 +79,10 @@ def _differs(ordered: UInt64Array, begins: BoolArray) -> bool:
     return bool(((ordered[1:] != ordered[:-1]) & ~begins[1:]).any())
 
 
-def group_codes(codes: Int64Array) -> Groups:
-    """Groups rows by an integer column; groups are numbered by first appearance."""
-    encoded = pa.array(codes).dictionary_encode()
-    return _groups(encoded.indices.to_numpy().astype(np.int64), len(encoded.dictionary))
-
-
 def one_group(n: int) -> Groups:
     """n rows, one or more, in one group."""
     zero = np.zeros(1, dtype=np.int64)
     return Groups(np.zeros(n, dtype=np.int64), zero, np.arange(n), zero)
-
-
-def _groups(codes: Int64Array, count: int) -> Groups:
-    # numpy's stable sort is a radix sort for 16-bit integers, four times quicker than for wider ones
-    narrow = codes.astype(np.uint16) if count <= 1 << 16 else codes
-    order = np.argsort(narrow, kind="stable")
-    sizes = np.bincount(codes, minlength=count)
-    starts = np.zeros(count, dtype=np.int64)
-    np.cumsum(sizes[:-1], out=starts[1:])
-    first = order[starts] if count else np.zeros(0, dtype=np.int64)
-    return Groups(codes, first, order, starts)
 
 
 class KeyTable:

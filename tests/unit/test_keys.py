@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2
 
 from nanotally.streams.domain.hashing import combine, hash_strings, hash_text
-from nanotally.streams.domain.keys import Interner, KeyTable, group, partition_of
+from nanotally.streams.domain.keys import Interner, KeyTable, group, group_codes, partition_of
 
 WORDS = st.integers(0, 2**64 - 1)
 # Few distinct values, so that equal keys and equal halves are common.
@@ -74,6 +74,17 @@ def test_keys_that_agree_in_all_but_the_last_scrambled_bits_are_told_apart() -> 
         assert groups.order[groups.starts[code] :][:8].tolist() == rows.tolist()
     assert len(group(np.arange(40, dtype=np.uint64) % np.uint64(2), np.full(40, 7, dtype=np.uint64))) == 2
     assert len(group(low[:0], low[:0])) == 0
+
+
+@given(st.lists(st.integers(-3, 3) | st.sampled_from([2**63 - 1, -(2**63), 2**61, 2**61 + 1])))
+def test_rows_are_grouped_by_an_integer_of_any_size(codes: list[int]) -> None:
+    groups = group_codes(np.array(codes, dtype=np.int64))
+    assert len(groups) == len(set(codes))
+    for number in range(len(groups)):
+        start, end = (*groups.starts.tolist(), len(codes))[number : number + 2]
+        rows = groups.order[start:end].tolist()
+        assert rows == [row for row, code in enumerate(codes) if code == codes[rows[0]]]
+        assert groups.codes[rows].tolist() == [number] * len(rows) and groups.first[number] == rows[0]
 
 
 @given(st.lists(st.lists(st.tuples(SMALL | WORDS, SMALL | WORDS), unique=True, max_size=30), max_size=6))
