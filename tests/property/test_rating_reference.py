@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 
 from nanotally.streams.domain.keys import group_codes
+from nanotally.streams.domain.parties import divide_one, places_of, resolve
 from nanotally.streams.domain.prices import Price
 from nanotally.streams.domain.rated import REFUSALS, UNUSABLE, Rated
 from nanotally.streams.domain.rating import Asked, rate, rate_mixed
 from nanotally.streams.domain.scopes import ScopeRows
 from nanotally.streams.domain.tariff import Rule
 from tests.support.reference_price import State, Taken, Use, take
+from tests.support.reference_pricing import Known
+from tests.support.reference_splits import divide, resolve_split
+from tests.support.scenario_books import Tariff
 from tests.support.scenario_rules import Denominators, Variants, scope_shape
 
 FIRST = int(os.environ.get("NANOTALLY_FIRST_SEED", "0"))
@@ -158,3 +162,24 @@ def told(rated: Rated, i: int) -> dict[str, object]:
         "charged": int(rated.charged_before[i]),
         "amount": int(rated.amount[i]),
     }
+
+
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 10))
+def test_caps_of_parties_and_what_is_beyond_them_are_divided_alike(seed: int) -> None:
+    r = random.Random(f"splits {seed}")
+    attributes = {"item.label": r.choice((None, "l", "k", "")), "segment": r.choice((None, "a")), "region": "eu"}
+    event = {
+        "creator": r.choice((None, "x", "y")),
+        "attributes": {k: v for k, v in attributes.items() if v is not None},
+    }
+    writers = r.choice(((), (("x", Fraction(1, 3)), ("w", Fraction(2, 3)))))
+    for split in Tariff(r, "t", 0, rich=True).splits():
+        parts = resolve_split(split, Known(event, writers))
+        parties = resolve(split, {"creator": event["creator"], **event["attributes"]}, writers)
+        for _ in range(5):
+            base = r.choice((0, r.randint(-(10**6), 10**6), r.randint(0, 2**61)))
+            amount = r.choice((0, r.randint(-100, 100), r.randint(0, 10**12), r.randint(-(2**70), 2**70)))
+            shares = divide(parts, base, amount)
+            assert sum(s.nanos for s in shares) == amount
+            assert [(s.account, s.nanos) for s in shares] == list(divide_one(parties, base, amount))
+            assert [(s.account, s.fraction) for s in shares] == list(places_of(parties))

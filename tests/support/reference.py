@@ -278,7 +278,7 @@ class PayersReference:
 
     def base(self, currency: str, parts: Parts) -> int:
         base = self.bases.get((currency, parts), 0)
-        if base >= BASE_MUCH:  # a base less by the common denominator divides alike
+        if abs(base) >= BASE_MUCH:  # a base less by the common denominator divides alike
             base %= lcm(*(part.fraction.denominator for part in parts))
         return base
 

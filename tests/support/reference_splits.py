@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
@@ -72,27 +71,46 @@ def resolve_split(split: Split, use: Event | Known) -> Parts:
 def parts_of(party: Party, fraction: Fraction, known: Known) -> list[Part]:
     """The party's accounts: one, or the writers where it is the creator of an item that has several."""
     if party.account == "creator" and known.writers:
-        return [Part(f"creator:{name}", fraction * part) for name, part in known.writers]
+        most = party.cap_nanos
+        return [
+            Part(
+                f"creator:{name}",
+                fraction * part,
+                None if most is None else floor(most * part),
+                party.overflow,
+                party.of_left,
+            )
+            for name, part in known.writers
+        ]
     overflow = None if party.overflow is None else account_of(party.overflow, known.event)
     return [Part(account_of(party.account, known.event), fraction, party.cap_nanos, overflow, party.of_left)]
 
 
 def divide(parts: Parts, base: int, amount: int) -> tuple[Share, ...]:
-    """Differences of floors of each cumulated fraction, no more than its cap; the last takes the rest."""
-    gets, beyond = list[int](), dict[str, int]()
-    for part in parts[:-1]:
+    """Differences of floors of each cumulated fraction, or all that is left, no more than the cap; the last takes the
+    rest. One share an account: parties first, then who only gets what is beyond a cap, who takes the rest last."""
+    *others, rest = parts
+    fractions, nanos, left = dict[str, Fraction](), dict[str, int](), amount
+
+    def give(account: str, fraction: Fraction, share: int) -> None:
+        nonlocal left
+        fractions[account] = fractions.get(account, Fraction(0)) + fraction
+        nanos[account] = nanos.get(account, 0) + share
+        left -= share
+
+    beyond = list[tuple[str, int]]()
+    for part in others:
+        share = floor((base + amount) * part.fraction) - floor(base * part.fraction)
         if part.of_left:
-            share = amount - sum(gets) - sum(beyond.values())
-        else:
-            share = floor((base + amount) * part.fraction) - floor(base * part.fraction)
+            share = left
         most = share if part.cap is None else min(share, part.cap)
-        gets.append(most)
-        if part.overflow is not None and share > most:
-            beyond[part.overflow] = beyond.get(part.overflow, 0) + share - most
-    gets.append(amount - sum(gets) - sum(beyond.values()))
-    return with_overflow(parts, gets, beyond)
-
-
-def with_overflow(parts: Parts, gets: list[int], beyond: Mapping[str, int]) -> tuple[Share, ...]:
-    shares = [Share(p.account, p.fraction, nanos) for p, nanos in zip(parts, gets, strict=True)]
-    return tuple(shares[:-1]) + tuple(Share(a, Fraction(0), n) for a, n in beyond.items()) + (shares[-1],)
+        give(part.account, part.fraction, most)
+        if part.overflow is not None:
+            beyond.append((part.overflow, share - most))
+            left -= share - most
+    for account, share in beyond:
+        left += share
+        give(account, Fraction(0), share)
+    give(rest.account, rest.fraction, left)
+    order = [a for a in nanos if a != rest.account] + [rest.account]
+    return tuple(Share(a, fractions[a], nanos[a]) for a in order)

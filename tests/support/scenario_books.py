@@ -170,7 +170,8 @@ class Tariff:
             shape["when"] = tuple(r.sample(conditions, k=r.choice((0, 0, 0, 1, 1, 2))))
         if everything:
             shape["when"] = ()
-        split = "s2" if self.small else r.choice(("s1", "s2", "s3", "s4", "s5", "s6"))
+        capped = ("s7", "s8", "s9") if self.rich else ()
+        split = "s2" if self.small else r.choice(("s1", "s2", "s3", "s4", "s5", "s6", *capped))
         base = Rule(name=name, meter=self.rule_meters[name], tiers=(), split=split, **shape)
         if self.rich:
             scale = next(m.scale for m in self.meters if m.name == base.meter)
@@ -197,7 +198,7 @@ class Tariff:
 
     def splits(self) -> tuple[Split, ...]:
         f, r = Fraction, self.r
-        cut = f(r.randint(0, 10**6), 10**6)
+        cut, most = f(r.randint(0, 10**6), 10**6), r.choice((0, 1, 10, 10**6))
         return (
             Split("s1", (Party("platform", f(1, 10)), Party("creator", None))),
             Split("s2", (Party("platform", f(1, 10)), Party("party:{item.label}", f(3, 20)), Party("creator", None))),
@@ -207,4 +208,21 @@ class Tariff:
             Split("s4", (Party("creator", f(1, 2)), Party("party:l", f(1, 7)), Party("party:{item.label}", None))),
             Split("s5", (Party("creator", None),)),
             Split("s6", (Party("platform", cut), Party("party:fund", None))),
+            Split("s7", (Party("party:fee", f(1, 10), most), Party("creator", f(1, 2), 3), Party("platform", None))),
+            Split(
+                "s8",
+                (
+                    Party("platform", f(1, 7), most, "party:{item.label}"),
+                    Party("party:l", cut / 2, 7, "creator"),
+                    Party("creator", None),
+                ),
+            ),
+            Split(
+                "s9",
+                (
+                    Party("party:first", f(1), most, None, True),
+                    Party("party:{item.label}", f(1), 40, "party:first", True),
+                    Party("creator", None),
+                ),
+            ),
         )
