@@ -22,20 +22,24 @@ def due_line(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineEx
 
 def check_due(charge: Mapping[str, Any], lines: Sequence[LineExplained]) -> None:
     """Raises Differs where the parts do not add up to what was due."""
-    minimum = [line for line in lines if line.link == "minimum"]
-    if minimum:
-        first = minimum[0]
-        asked = sum(line.amount for line in minimum)
-        same("sum of the minimum's lines", first.rule.minimum_nanos - first.charged_before, asked)
-    same("booked_at", min(line.scope_end_us for line in lines) - 1, charge["booked_at"])
+    due = [line for line in lines if line.link != "pass"]
+    first, asked = due[0], sum(line.amount for line in due)
+    if first.link == "minimum":
+        same("sum of the minimum's lines", first.minimum - first.charged_before, asked)
+    else:
+        same("sum of what is shared out", first.charged_before, asked)
+    for line in due:
+        same("charged before, of all lines", first.charged_before, line.charged_before)
+        same("booked_at", line.scope_end_us - 1, charge["booked_at"])
 
 
 def _minimum(at: str, line: Mapping[str, Any], version: TariffVersion) -> LineExplained:
-    rule = next((r for r in version.rules if r.name == line["rule"] and r.minimum_nanos), None)
+    with_minimum = [r for r in version.rules if r.minimum_nanos and r.scope != "event"]
+    rule = next((r for r in with_minimum if r.name == line["rule"] and r.minimum_nanos == line["minimum_nanos"]), None)
     if rule is None:
-        names = ", ".join(r.name for r in version.rules if r.minimum_nanos)
-        raise Differs(f"{at}, rule", f"one with a minimum: {names or 'there is none'}", line["rule"])
-    same(f"{at}, minimum_nanos", rule.minimum_nanos, line["minimum_nanos"])
+        names = ", ".join(f"{r.name} ({r.minimum_nanos} nanos)" for r in with_minimum) or "there is none"
+        found = f"{line['rule']} ({line['minimum_nanos']} nanos)"
+        raise Differs(f"{at}, rule and minimum_nanos", f"one with a minimum: {names}", found)
     same(f"{at}, scope", rule.scope, line["scope"])
     covering = next((p.name for p in version.passes if rule.name in p.covers), None)
     same(f"{at}, pass", covering, line["pass"])

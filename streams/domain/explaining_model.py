@@ -91,6 +91,11 @@ class LineExplained:
         return () if self.step is None else self.step.items
 
     @property
+    def minimum(self) -> int:
+        """What the scope costs at least, nanos."""
+        return self.rule.minimum_nanos
+
+    @property
     def quantity_before(self) -> int:
         """Quantity cumulated before, unscaled."""
         return self.before.quantity

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from nanotally.streams import verify_proof
 from nanotally.streams.commands.explain_document import document
+from nanotally.streams.commands.explain_proof import proof
 from nanotally.streams.commands.explain_words import words
 from nanotally.streams.domain.catalogs import CatalogItem, CatalogVersion
 from nanotally.streams.domain.explaining import Differs, explain
@@ -212,6 +214,73 @@ def test_another_pass_or_price_by_it_is_found_out(place: int, change: dict[str, 
 def test_a_missing_pass_line_is_found_out() -> None:
     with pytest.raises(Differs, match="passes with a line"):
         explain(changed(UNDER_PASS, lambda c: c["lines"].pop() and c.update(paid_nanos=0)), TARIFF)
+
+
+# ---- what falls due ----
+
+
+def due(*lines: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return charge(None, *lines, outcome="due", booked_at=NEXT_DAY - 1, **fields)
+
+
+# A day's calls cost 900 at least and were charged 600: of the other 300, 2/3 are ana's, 1/3 the platform's own.
+MINIMUM = due(
+    line("call", 0, 0, 200, link="minimum", minimum_nanos=900, charged_before=600, base_before=5,
+         shares=[share("platform", F(1, 10), 20), share("creator:ana", F(9, 10), 180)]),
+    line("call", 0, 0, 100, link="minimum", minimum_nanos=900, charged_before=600,
+         shares=[share("platform", F(1), 100)]),
+    reason="minimum",
+)  # fmt: skip
+# The day pass took in 6,400,000, all for pages of ana.
+SHARING = due(
+    line("day", 0, 0, 6_400_000, link="sharing", split="", charged_before=6_400_000, paid_nanos=0,
+         shares=[share("platform", F(1, 10), 640_000), share("creator:ana", F(9, 10), 5_760_000),
+                 share("pool:media/day", F(1), -6_400_000)]),
+    reason="pass",
+)  # fmt: skip
+
+
+def test_the_rest_of_a_minimum_falls_due_at_the_end() -> None:
+    explained = explain(MINIMUM, TARIFF)
+    assert [(x.amount, x.paid) for x in explained.lines] == [(200, 200), (100, 100)]
+    assert "rule call costs 0.0000009 USD at least from 2023-11-16T00:00:00Z to 2023-11-17T00:00:00Z" in words(
+        explained
+    )
+    assert document(explained)["lines"][0]["link"] == "minimum"
+
+
+def test_what_a_pass_took_in_is_shared_out() -> None:
+    explained = explain(SHARING, TARIFF)
+    assert (explained.paid, [p.nanos for p in explained.lines[0].parts]) == (0, [-6_400_000, 640_000, 5_760_000])
+    assert "pass day is over" in words(explained)
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "said"),
+    [
+        (MINIMUM, {"amount_nanos": 201, "paid_nanos": 201}, "sum of the shares"),
+        (MINIMUM, {"charged_before": 601}, "sum of the minimum's lines: worked out again it is 299"),
+        (MINIMUM, {"minimum_nanos": 901}, "one with a minimum: call .900 nanos."),
+        (MINIMUM, {"scope_end": NEXT_DAY + 1}, "booked_at"),
+        (MINIMUM, {"base_before": 9, "shares": [share("platform", F(1, 10), 19), share("creator:ana", F(9, 10), 181)]},
+         "share of platform"),
+        (SHARING, {"charged_before": 6_400_001}, "sum of what is shared out"),
+        (SHARING, {"paid_nanos": 1}, "paid_nanos"),
+        (SHARING, {"rule": "night"}, "pass: worked out again it is one of day"),
+        (SHARING, {"shares": SHARING["lines"][0]["shares"][:2]}, "last share"),
+    ],
+)  # fmt: skip
+def test_another_due_is_found_out(record: dict[str, Any], change: dict[str, Any], said: str) -> None:
+    with pytest.raises(Differs, match=said):
+        explain(changed(record, lambda c: c["lines"][0].update(change)), TARIFF)
+
+
+@pytest.mark.parametrize("record", [UNDER_PASS, MINIMUM, SHARING])
+def test_their_proofs_hold_and_a_changed_number_shows(record: dict[str, Any]) -> None:
+    made = proof(record, explain(record, TARIFF))
+    assert verify_proof.verify(made) == []
+    made["lines"][-1]["shares"][0]["nanos"] += 1
+    assert verify_proof.verify(made)
 
 
 # ---- a use that is cut ----
