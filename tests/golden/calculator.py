@@ -135,8 +135,8 @@ class _Reading:
             case "percentage":
                 return quantity * self.value("rate_percent") / 100
             case "package":
-                packages = stepped(quantity, size := self.value("package_size"), self.tariff["package_rounding"]) / size
-                return packages * self.value("package_price")
+                size, mode = self.value("package_size"), self.tariff.get("package_rounding", "up")
+                return stepped(quantity, size, mode) / size * self.value("package_price")
             case "graduated" | "graduated_percentage":
                 return self.blocks_in_turn(quantity) if blocks else self.graduated(quantity)
             case "volume":
@@ -145,7 +145,7 @@ class _Reading:
 
     def limited(self, amount: Fraction) -> Fraction:
         """The cap, then the commitment."""
-        if "max" in self.tariff and self.tariff.get("max_strategy") != "disconnect":
+        if "max" in self.tariff and self.tariff.get("max_strategy", "cap") in ("cap", "free"):
             amount = min(amount, self.value("max"))
         if "min" not in self.tariff:
             return amount

@@ -53,7 +53,8 @@ def _bench(version: TariffVersion, translation: Translation, pieces: int) -> tup
     """A bench that took the uses in order of time, and the time of the latest."""
     events = []
     for number, use in enumerate(translation.uses):
-        for place, (piece, after) in enumerate(chopped(use, pieces, translation.scale)):
+        fits = -(-use.quantity * 10**translation.scale // UNSCALED_MAX) if translation.choppable else 1
+        for place, (piece, after) in enumerate(chopped(use, max(pieces, int(fits)), translation.scale)):
             at_us = T0 if use.start is None else instant_us(use.start) + int(after * 10**6)
             events.append((at_us, _event(f"{number}.{place}", at_us, piece, translation.scale)))
     events.sort(key=lambda one: one[0])

@@ -35,21 +35,18 @@ class _Parties:
         self._number += 1
         return f"party:{self._number}"
 
-    def lines(self, parts: Sequence[Table], whole: Fraction = Fraction(1)) -> list[str]:
-        """Lines for parts that stand side by side and make up `whole`. The one that remains, else the last, is the
-        rest; where that one is divided in turn, its parts stand beside the others."""
+    def lines(self, parts: Sequence[Table]) -> list[str]:
+        """Lines for parts that stand side by side. The one that remains, else the last, is the rest."""
         rest = next((n for n, part in enumerate(parts) if part["portion"] == "remaining"), len(parts) - 1)
         lines: list[str] = []
         for place, (part, share) in enumerate(zip(parts, portions(parts), strict=True)):
-            if "parts" in part and place == rest:
-                lines += self.lines(part["parts"], whole * share)
-            elif "parts" in part:
-                inner = ", ".join(self.lines(part["parts"]))
-                lines.append(f'"party:{part["party"]}": {{of: {part_text(whole * share)}, {inner}}}')
+            text = "rest" if place == rest else part_text(share)
+            if "parts" in part:
+                lines.append(f'"party:{part["party"]}": {{of: {text}, {", ".join(self.lines(part["parts"]))}}}')
             elif "cap" in part:
-                lines += self._capped(part, whole * share, place == rest)
+                lines += self._capped(part, share, place == rest)
             else:
-                lines.append(f'"{self._next()}": {"rest" if place == rest else part_text(whole * share)}')
+                lines.append(f'"{self._next()}": {text}')
         return lines
 
     def _capped(self, part: Table, share: Fraction, rest: bool) -> list[str]:

@@ -83,7 +83,8 @@ def _use(tariff: Table, model: str, quantity: Fraction, payer: str) -> Use:
     if quantity >= 0:
         return Use(payer, quantity)
     tiered = model.startswith("graduated") and "block_tiers" not in tariff
-    if tiered or "min" in tariff or "free_units" in tariff:
+    allowed = "free_units" in tariff and (model != "percentage" or tariff.get("free_applies") == "after_increment")
+    if tiered or allowed or "min" in tariff:
         return Use(payer, NONE)
     return Use(payer, -quantity, sign=-1, back=True)
 
@@ -99,7 +100,7 @@ def mirrored(tariff: Table, model: str) -> tuple[dict[str, Any], str]:
     if "tiers" in tariff and number(first["flat_fee"]):
         raise NotExpressible("a quantity below zero in a tier with a flat fee")
     if model == "package":
-        mode = back["package_rounding"]
+        mode = back.get("package_rounding", "up")
         return back | {"package_rounding": SWAPPED.get(mode, mode)}, model
     if "package_size" in first:
         price = first.get("package_price", first.get("unit_price"))
@@ -120,7 +121,7 @@ class _Words:
         self.lines: list[str] = []
         sizes = [number(tariff[name]) for name in ("increment", "free_units", "package_size") if name in tariff]
         sizes += [number(t[name]) for t in _tiers(tariff) for name in ("up_to", "package_size") if t.get(name)]
-        if model == "package" and tariff["package_rounding"] == "half_up":
+        if model == "package" and tariff.get("package_rounding") == "half_up":
             sizes.append(number(tariff["package_size"]) / 2)
         self.scale = max(map(decimals, [*sizes, *quantities]), default=0) if scale is None else scale
 
@@ -152,7 +153,7 @@ class _Words:
     def packages(self) -> str:
         """Started packages; whole or nearest ones start late: the first begins where it counts."""
         size, price = self.value("package_size"), self.value("package_price")
-        mode = self.tariff["package_rounding"]
+        mode = self.tariff.get("package_rounding", "up")
         if mode == "none":
             return f"price: {price_text(price / size)}"
         started = price_text(price, step=size)
@@ -214,8 +215,7 @@ def _tiers(tariff: Table) -> list[Table]:
 
 def _percentages(tariff: Table, usage: Sequence[str]) -> Translation:
     amounts = [number(u) for u in usage]
-    if any(amount < 0 for amount in amounts):
-        raise NotExpressible("a percentage of an amount below zero")
+    negative = any(amount < 0 for amount in amounts)
     bounds = {"fee": "fixed_fee", "at_least": "min_per_event", "at_most": "max_per_event"}
     each = {word: number(tariff[name]) for word, name in bounds.items() if name in tariff}
     if "at_most" in each and "at_least" in each:
@@ -232,6 +232,12 @@ def _percentages(tariff: Table, usage: Sequence[str]) -> Translation:
         free = [] if units is None else [f"units: {decimal(units)}"]
         free += [] if uses is None else [f"events: {uses}"]
         lines.append("free: {" + ", ".join([*free, *(["fee: when reached"] if each else [])]) + "}")
+    if negative and len(lines) > 1:
+        raise NotExpressible("fees, limits or an allowance of amounts below zero")
     scale = max(map(decimals, [*amounts, units or NONE]), default=0)
     text = file_text("USD", scale, [rule_text("r", "m", lines, "month")])
-    return Translation(text, tuple(Use("p", a) for a in amounts), "shared", scale, not each and not (allowed and uses))
+    if negative:  # each amount for itself: what is below zero gives back what its opposite would have cost
+        alone = tuple(Use(f"p{n}", abs(a), sign=-1 if a < 0 else 1) for n, a in enumerate(amounts))
+        return Translation(text, alone, "own", scale, choppable=True)
+    one_by_one = bool(each) or (allowed and uses is not None)
+    return Translation(text, tuple(Use("p", a) for a in amounts), "shared", scale, choppable=not one_by_one)

@@ -5,10 +5,11 @@ not to the charges: so a wrong charge is never explained away."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
+from typing import Any
 
 from nanotally.streams.tariffs.findings import TariffErrors
 from tests.golden.calculator import (
@@ -32,6 +33,12 @@ EQUAL, QUIRK, WRONG, NOT_EXPRESSIBLE = "equal", "differs by a listed quirk", "wr
 KINDS = (EQUAL, QUIRK, WRONG, NOT_EXPRESSIBLE)
 
 REMAINDER_RULE = "remainder rule: who gets the odd units of a split"
+# What a tariff says in money; a scope holds less than 2^62 nanos, which are 4.6 billion units.
+LARGE = 4 * 10**9
+MONEY = frozenset({
+    "unit_price", "package_price", "flat_fee", "rate_percent", "fixed_fee", "connect_fee", "min", "max",
+    "min_per_event", "max_per_event",
+})  # fmt: skip
 EACH_FLOORED = "entries priced alone are rounded one by one, here down to the nano"
 
 
@@ -59,12 +66,25 @@ def judge(vector: Table) -> Verdict:
 
 def judge_amounts(vector: Table) -> Verdict:
     """The verdict on a vector of amounts."""
-    translation = translate(vector)
-    return compare(vector, translation, price(translation))
+    plain = calculate(vector, frozenset())
+    unit = 1
+    while max(abs(amount) for amount in (plain.total, *(plain.per or ()))) >= unit * LARGE:
+        unit *= 1000
+    translation = translate(vector if unit == 1 else in_units_of(vector, unit))
+    got = price(translation)
+    verdict = compare(vector, translation, Nanos(got.total * unit, tuple(n * unit for n in got.per)), unit)
+    return verdict if unit == 1 else Verdict(verdict.kind, f"charged in units of {unit:,} {verdict.words}".rstrip())
 
 
-def compare(vector: Table, translation: Translation, got: Nanos) -> Verdict:
-    """The verdict on what was charged."""
+def in_units_of(value: Any, unit: int) -> Any:
+    """A vector, or a part of it, with its prices in units of so much money."""
+    if isinstance(value, Mapping):
+        return {k: str(number(v) / unit) if k in MONEY else in_units_of(v, unit) for k, v in value.items()}
+    return [in_units_of(item, unit) for item in value] if isinstance(value, list) else value
+
+
+def compare(vector: Table, translation: Translation, got: Nanos, unit: int = 1) -> Verdict:
+    """The verdict on what was charged, in whole nanos of `unit` units of the currency."""
     stated = Figures(number(vector["expected"]), _numbers(vector.get("expected_per_usage")))
     plain = calculate(vector, frozenset())
     names = explained(vector, stated)
@@ -72,12 +92,12 @@ def compare(vector: Table, translation: Translation, got: Nanos) -> Verdict:
     exact = (
         plain if names is not None and _agrees(vector, plain) else Figures(number(vector.get("exact", stated.total)))
     )
-    want = floored(exact, translation)
+    want = floored(exact, translation, unit)
     if got.total != want.total or (exact.per is not None and got.per != want.per):
         return Verdict(WRONG, f"expected {_words(want, exact)}, got {_words(got, exact)}")
     if names:
         return Verdict(QUIRK, f"{', '.join(sorted(names))}: {vector['expected']} for {_total(got.total)}")
-    if floor(exact.total * 10**9) != got.total and translation.way == "own":
+    if nanos_of(exact.total, unit) != got.total and translation.way == "own":
         return Verdict(QUIRK, EACH_FLOORED)
     return Verdict(EQUAL)
 
@@ -101,20 +121,21 @@ def _same(figures: Figures, stated: Figures) -> bool:
     return figures.total == stated.total and (stated.per is None or figures.per == stated.per)
 
 
-def floored(exact: Figures, translation: Translation) -> Nanos:
+def floored(exact: Figures, translation: Translation, unit: int) -> Nanos:
     """What is charged where each scope is floored to the nano."""
     if exact.per is None:
-        return Nanos(nanos_of(exact.total), ())
+        return Nanos(nanos_of(exact.total, unit), ())
     if translation.way == "own":
-        alone = tuple(nanos_of(amount) for amount in exact.per)
+        alone = tuple(nanos_of(amount, unit) for amount in exact.per)
         return Nanos(sum(alone), alone)
-    levels = [nanos_of(sum(exact.per[: n + 1], Fraction(0))) for n in range(len(exact.per))]
+    levels = [nanos_of(sum(exact.per[: n + 1], Fraction(0)), unit) for n in range(len(exact.per))]
     return Nanos(levels[-1], tuple(now - before for now, before in zip(levels, [0, *levels], strict=False)))
 
 
-def nanos_of(amount: Fraction) -> int:
+def nanos_of(amount: Fraction, unit: int) -> int:
     """Whole nanos; what is given back is what the opposite would have cost."""
-    return floor(amount * 10**9) if amount >= 0 else -floor(-amount * 10**9)
+    whole = floor(abs(amount) * 10**9 / unit) * unit
+    return whole if amount >= 0 else -whole
 
 
 def judge_split(vector: Table) -> Verdict:

@@ -64,7 +64,7 @@ def limit_lines(tariff: Table) -> list[str]:
     """Cap and commitment. Here a cap bounds what is charged; in a vector it bounds what the overage is reckoned of."""
     least = number(tariff["min"]) * number(tariff.get("min_prorate", "1")) if "min" in tariff else NONE
     factor = number(tariff.get("overage_factor", "1")) if "min" in tariff else Fraction(1)
-    most = number(tariff["max"]) if "max" in tariff and tariff.get("max_strategy") != "disconnect" else None
+    most = number(tariff["max"]) if "max" in tariff and tariff.get("max_strategy", "cap") in ("cap", "free") else None
     if most is not None and most <= least:  # nothing but the commitment is ever due
         return [f"minimum: {nanos(least)}", f"cap: {nanos(least)}"]
     lines = []
