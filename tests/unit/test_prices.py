@@ -100,6 +100,15 @@ def test_variants_that_carry_go_on_where_the_other_ones_step_ended() -> None:
     assert found.over_after.tolist() == [10, 0, 5, 25]
 
 
+def test_what_another_variant_paid_ahead_counts_for_the_next_chunk_too() -> None:
+    # 50 used of a minute of 60 that is paid for; the next use of 10 is covered, 25 more are one step of 30
+    night = price(tier(None, "1", step=30), carry=True)
+    values = {name: np.array([0]) for name in vars(ScopeRows.new(1, 1))}
+    before = ScopeRows(**(values | {"quantity": np.array([50]), "over": np.array([10]), "den": np.array([1])}))
+    found = rate(night, group_codes(np.zeros(2, dtype=np.int64)), before, Asked(np.array([10, 25])))
+    assert (found.amount.tolist(), found.over_before.tolist()) == ([0, 30], [10, 0])
+
+
 def test_a_volume_price_is_that_of_the_tier_reached_for_all_units() -> None:
     volume = price(tier(10, "5", fee="7"), tier(None, "6"), volume=True)
     assert amounts(volume, 0, 10, 1) == [0, 57, 9]
@@ -274,6 +283,11 @@ def test_denominators_that_meet_are_brought_together_from_then_on() -> None:
 def test_the_order_of_capped_variants_decides_what_is_charged() -> None:
     capped, open_ended = price(tier(None, "10"), cap_nanos=5), price(tier(None, "10"))
     assert amounts([capped, open_ended, capped], 1, 1, 1) == [5, 15, 0]
+
+
+def test_a_falling_variant_gives_back_among_others_that_do_not() -> None:
+    falling = price(tier(10, "5"), tier(None, "3"), volume=True, falling=True)
+    assert amounts([falling, price(tier(None, "1")), falling], 10, 0, 1) == [50, 0, -17]
 
 
 def test_a_rule_whose_reader_should_have_refused_it_is_a_broken_invariant() -> None:

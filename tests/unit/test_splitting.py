@@ -64,6 +64,7 @@ def test_a_waterfall_fills_one_party_after_the_other() -> None:
         return Party(account, Fraction(1), cap_nanos=nanos, of_left=True)
 
     parties = resolved(first("party:a", 10), first("party:b", 5), Party("platform", None))
+    assert places_of(parties) == (("party:a", Fraction(1)), ("party:b", Fraction(1)), ("platform", Fraction(1)))
     assert given_to(parties, 0, 8) == {"party:a": 8, "party:b": 0, "platform": 0}
     assert given_to(parties, 8, 12) == {"party:a": 10, "party:b": 2, "platform": 0}
     assert given_to(parties, 20, 40) == {"party:a": 10, "party:b": 5, "platform": 25}
