@@ -10,69 +10,24 @@ from typing import Annotated
 import typer
 
 from nanotally.streams.commands.output import AsJson, say_json
+from nanotally.streams.commands.tariff_check import SettingsFile, check, say_findings
 from nanotally.streams.commands.tariff_diff import diff
-from nanotally.streams.commands.tariff_show import show, version_document, version_line, withdraw
+from nanotally.streams.commands.tariff_schema import schema
+from nanotally.streams.commands.tariff_show import show, version_line, withdraw
 from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.environment import Environment
-from nanotally.streams.errors import ExitCode
 from nanotally.streams.tariffs import figures, values
-from nanotally.streams.tariffs.books import BookErrors, next_book
 from nanotally.streams.tariffs.findings import Finding, TariffErrors, Unreadable
 from nanotally.streams.tariffs.publishing import Publication, activation, publish_book, send_control
 from nanotally.streams.tariffs.reader import ReadTariff, examine_tariff
 from nanotally.streams.tariffs.settings import read_settings
-from nanotally.streams.tariffs.words import version_words
 
 tariff_app = typer.Typer(
     name="tariff", help="Check tariff files, publish and take back; show and compare.", no_args_is_help=True
 )
 
-Files = Annotated[list[Path], typer.Argument(help="Tariff files.", metavar="FILE")]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="Settings file.", metavar="FILE")]
 
-
-@tariff_app.command("check")
-def check(files: Files, settings: SettingsFile = None, as_json: AsJson = False) -> None:
-    """Say what is wrong with tariff files, and in plain words what they mean.
-
-    Needs no services. Exits with 3 where a file cannot be used.
-
-    Example: nanotally tariff check infra/demo/media-and-ai.yaml
-    """
-    read: dict[Path, ReadTariff] = {}
-    findings: list[Finding] = []
-    problems: list[str] = []
-    for file in files:
-        try:
-            read[file] = examine_tariff(file)
-            findings += read[file].warnings
-        except TariffErrors as e:
-            findings += e.findings
-    chosen: Settings | None = None
-    try:
-        chosen = read_settings(settings) if settings else None
-    except TariffErrors as e:
-        findings += e.findings
-    if len(read) == len(set(files)):
-        try:
-            next_book(None, [r.version for r in read.values()], chosen, 0, None, [])
-        except BookErrors as e:
-            problems += e.problems
-    failed = bool(problems) or any(f.severity == "error" for f in findings)
-    if as_json:
-        document = {
-            "ok": not failed,
-            "findings": [f.document() for f in findings],
-            "problems": problems,
-            "tariffs": [version_document(r.version, str(file)) for file, r in read.items()],
-        }
-        say_json(document)
-    else:
-        for r in read.values():
-            typer.echo(version_words(r.version) + "\n")
-        _say_findings(findings, problems)
-    if failed:
-        raise typer.Exit(ExitCode.INVALID)
+tariff_app.command("check")(check)
 
 
 @tariff_app.command("publish")
@@ -119,7 +74,7 @@ def publish(
         }
         say_json(document)
         return
-    _say_findings([w for r in read for w in r.warnings], [])
+    say_findings([w for r in read for w in r.warnings], [])
     held = figures.listing([f"{t.tariff} {t.version}" for t in book.tariffs])
     typer.echo(f"rule book {book.number} holds {held}  (hash {book.book_hash[:16]})")
     typer.echo(f"activated in {len(partitions)} partitions of usage")
@@ -128,6 +83,7 @@ def publish(
 tariff_app.command("show")(show)
 tariff_app.command("withdraw")(withdraw)
 tariff_app.command("diff")(diff)
+tariff_app.command("schema")(schema)
 
 
 def _read_all(files: Sequence[Path], settings: Path | None) -> tuple[list[ReadTariff], Settings | None]:
@@ -147,11 +103,3 @@ def _read_all(files: Sequence[Path], settings: Path | None) -> tuple[list[ReadTa
     if findings:
         raise TariffErrors(findings)
     return read, chosen
-
-
-def _say_findings(findings: Sequence[Finding], problems: Sequence[str]) -> None:
-    for finding in findings:
-        color = typer.colors.RED if finding.severity == "error" else typer.colors.YELLOW
-        typer.secho(str(finding), fg=color, err=True)
-    for problem in problems:
-        typer.secho(f"error: {problem}", fg=typer.colors.RED, err=True)

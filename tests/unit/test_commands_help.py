@@ -43,6 +43,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "tariff show",
         "tariff withdraw",
         "tariff diff",
+        "tariff schema",
         "price",
         "explain",
         "export",
@@ -79,7 +80,7 @@ def test_the_example_is_understood(name: str) -> None:
 
 def test_scripts_get_json_where_there_is_something_to_read() -> None:
     speaking = {name for name in ALL if any("--json" in p.opts for p in ALL[name].params)}
-    assert speaking == set(ALL) - {"worker", "price", "export"}  # price and export speak nothing but JSON
+    assert speaking == set(ALL) - {"worker", "price", "export", "tariff schema"}  # these speak nothing but JSON
 
 
 def test_the_help_lists_every_command_with_a_line() -> None:

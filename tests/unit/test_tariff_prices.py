@@ -77,7 +77,7 @@ def test_every_unit_at_the_price_of_the_tier_reached() -> None:
 def test_a_total_that_falls_must_be_wanted(word: str, falling: bool) -> None:
     rule = rule_of(f"volume: {{to 10: 2, above: 1}}\nreprice: {word}", PAGES)
     assert rule.falling is falling
-    assert fall(rule) == (10, 20 * UNIT, 11 * UNIT)
+    assert fall(rule) == (10, Fraction(20 * UNIT), Fraction(11 * UNIT))
 
 
 def test_a_total_on_a_grid_of_rounding_falls_only_where_it_meets_the_grid() -> None:
@@ -190,7 +190,7 @@ def test_a_rule_may_refuse() -> None:
 # ---- by attribute ----
 
 
-def variants(lines: str, meter: str = PAGES) -> list[tuple[str, tuple[Condition, ...], bool, Fraction]]:
+def variants(lines: str, meter: str = PAGES) -> list[tuple[str, tuple[Condition, ...], bool, Fraction | int]]:
     """Label, conditions, whether refused and price of each variant."""
     rules = "\n".join(f"  {line}" for line in lines.splitlines())
     version = version_of(f"- rule: r\n  when: {{meter: m, creator: present}}\n{rules}\n  split: standard", meter)
