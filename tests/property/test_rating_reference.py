@@ -6,6 +6,7 @@ import os
 import random
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
