@@ -139,6 +139,21 @@ class ColumnSide:
         return Outcome(_NONE, _NONE, _NONE, _NONE, _NONE, [], _NONE, _NONE)
 
 
+class Nothing:
+    """No tariff at all: nothing is charged, so that a draft may stand alone."""
+
+    def __init__(self, names: Names) -> None:
+        self._outcome = names.outcomes.add("not compared")
+
+    def rate(self, taken: Taken) -> Outcome:
+        zero, n = np.zeros(len(taken.uses), dtype=np.int64), len(taken.uses)
+        outcome = np.full(n, self._outcome, dtype=np.int64)
+        return Outcome(zero, np.full(n, -1, dtype=np.int64), outcome, _NONE, _NONE, [], _NONE, _NONE)
+
+    def close(self, at_us: int) -> Outcome:
+        return Outcome(_NONE, _NONE, _NONE, _NONE, _NONE, [], _NONE, _NONE)
+
+
 class StageSide:
     """The payers' stage in memory: usage records in, charges out, both read as columns."""
 

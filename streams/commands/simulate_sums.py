@@ -141,12 +141,13 @@ def _exact_sum(nanos: Int64Array) -> int:
 
 @dataclass(frozen=True)
 class Change:
-    """One payer, party, item, feature or rule: nanos before and after."""
+    """One payer, party, item, feature or rule: nanos and uses before and after (of rules these differ)."""
 
     name: str
     uses: int
     before: int
     after: int
+    uses_before: int
 
     @property
     def difference(self) -> int:

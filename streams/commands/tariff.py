@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from nanotally.streams.commands.output import AsJson, say_json
+from nanotally.streams.commands.simulate import simulate
 from nanotally.streams.commands.tariff_check import SettingsFile, check, say_findings
 from nanotally.streams.commands.tariff_diff import diff
 from nanotally.streams.commands.tariff_schema import schema
@@ -83,6 +84,7 @@ def publish(
 tariff_app.command("show")(show)
 tariff_app.command("withdraw")(withdraw)
 tariff_app.command("diff")(diff)
+tariff_app.command("simulate")(simulate)
 tariff_app.command("schema")(schema)
 
 

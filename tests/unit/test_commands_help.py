@@ -43,6 +43,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "tariff show",
         "tariff withdraw",
         "tariff diff",
+        "tariff simulate",
         "tariff schema",
         "price",
         "explain",
