@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from nanotally.streams.domain.catalog_items import CatalogIndex
 from nanotally.streams.domain.conditions import fulfilled, matches
 from nanotally.streams.domain.keys import Groups, group_codes
 from nanotally.streams.domain.records import BoolArray, Int64Array
@@ -63,6 +64,11 @@ class CompiledBook:
         # Links of several versions that share their scopes (see pricing): number of the family by number of the link.
         families: dict[tuple[str, ...], int] = {}
         self.family = [families.setdefault(link.stem, len(families)) for link in self.links]
+
+    @cached_property
+    def items(self) -> CatalogIndex | None:
+        """The items of the book's catalogs; None where it has none."""
+        return CatalogIndex(self.book.catalogs) if self.book.catalogs else None
 
     @cached_property
     def named(self) -> dict[tuple[str, int, str, str, str], NumberedRule]:
@@ -124,7 +130,12 @@ class CompiledBook:
         return {t.tariff: self.book.versions(t.tariff) for t in self.book.tariffs}
 
     def match(self, uses: Uses) -> Int64Array:
-        """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n]."""
+        """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n].
+
+        Before it the uses get what the book's catalogs have of their items."""
+        uses.found = None if self.items is None else self.items.find(
+            uses.column("product"), uses.column("item"), uses.column("creator"), uses.occurred_at_us
+        )  # fmt: skip
         return self._match(uses, np.arange(len(uses)), uses.occurred_at_us, uses.pairs[0])
 
     def match_at(self, uses: Uses, rows: Int64Array, at_us: Int64Array) -> Int64Array:

@@ -127,7 +127,8 @@ class Splits:
         written: Int64Array | None = None,
     ) -> Int64Array:
         """Resolved split of each of the rows, all of one rule: int64[rows]. written: int64[n uses], place in `writers`
-        of who made each use's item, -1 where its creator did; places always stand for the same writers."""
+        of who made each use's item, -1 where its creator did; places always stand for the same writers; without
+        them those that the catalogs have of the uses' items."""
         split = numbered.version.split_by_name[numbered.rule.split]
         currency, fields = numbered.version.currency, fields_of(split)
         if not fields:
@@ -138,6 +139,8 @@ class Splits:
         key = hash_strings(columns[0])
         for column in columns[1:]:
             key = combine(key, hash_strings(column))
+        if written is None and uses.found is not None:
+            writers, written = uses.found.writers, uses.found.written
         by = None if written is None or "creator" not in fields else pick(written, rows)
         if by is not None:
             key = combine_int(key, by)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
+from nanotally.streams.domain.catalog_items import ENRICHED, FoundItems
 from nanotally.streams.domain.hashing import Hash, combine, hash_strings, mix
 from nanotally.streams.domain.keys import Groups, group_codes, one_group
 from nanotally.streams.domain.records import Int64Array, UInt64Array
@@ -44,6 +45,7 @@ class Uses:
         self.recorded_at_us = recorded_at_us
         self.bodies = bodies
         self._attributes: dict[str, pa.Array] = {}
+        self.found: FoundItems | None = None  # what the catalogs in force have of the items; set by matching
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -153,8 +155,9 @@ class Uses:
         return maps.items.slice(first, end - first).take(chosen)
 
     def text(self, field: str) -> pa.Array:
-        """A field or attribute that a rule names, as strings; null where it is absent."""
-        return self.column(field) if field in EVENT_FIELDS else self.attribute(field)
+        """A field or attribute that a rule names, as strings; null where it is absent, in the item's catalog too."""
+        own = self.column(field) if field in EVENT_FIELDS else self.attribute(field)
+        return own if self.found is None or field not in ENRICHED else self.found.text(field, own)
 
 
 def _uniform(column: pa.Array) -> bool:
