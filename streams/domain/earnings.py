@@ -8,7 +8,7 @@ import pyarrow as pa
 from nanotally.schemas import codec
 from nanotally.streams.domain.keys import Groups, Interner, group, partition_of
 from nanotally.streams.domain.ledger import account_column
-from nanotally.streams.domain.records import Emission, Int64Array
+from nanotally.streams.domain.records import BoolArray, Emission, Int64Array
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.windows import MINUTE_US
@@ -53,20 +53,31 @@ class Deltas:
         resolved: Int64Array,
         nanos: Int64Array,
         splits: Splits,
+        counted: BoolArray | None = None,
     ) -> None:
-        """Adds the shares of charged rows. nanos: int64[rows, k] by party of the resolved split."""
+        """Adds the shares of charged rows, or of lines of theirs. nanos: int64[rows, k] by party of the resolved split;
+        counted: bool[rows], where the use itself counts, by default everywhere: of a charge its first line."""
         series = self._series_of(uses, rows, resolved, splits)
+        ones, quantity = np.ones(len(rows), dtype=np.int64), uses.quantity[rows]
+        if counted is not None:
+            ones, quantity = counted.astype(np.int64), np.where(counted, quantity, 0)
         minute = booked_at - booked_at % MINUTE_US
         counts = splits.count[resolved]
         for party in range(int(counts.max(initial=0))):
             mine = np.flatnonzero(counts > party)
             account = splits.account[resolved[mine], party]
             self._columns.append(
-                _summed(
-                    account, series[mine], minute[mine], np.ones(len(mine), dtype=np.int64), uses.quantity[rows[mine]],
-                    nanos[mine, party],
-                )
-            )  # fmt: skip
+                _summed(account, series[mine], minute[mine], ones[mine], quantity[mine], nanos[mine, party])
+            )
+
+    def add_due(
+        self, series: tuple[str, str, int, str], booked_at_us: int, account: Int64Array, nanos: Int64Array
+    ) -> None:
+        """Adds what accounts get by what fell due, where nothing was used. series: product, meter, scale, currency."""
+        n = len(account)
+        code, minute = self._series.setdefault(series, len(self._series)), booked_at_us - booked_at_us % MINUTE_US
+        none = np.zeros(n, dtype=np.int64)
+        self._columns.append((account, np.full(n, code), np.full(n, minute), none, none, nanos))
 
     def _series_of(self, uses: Uses, rows: Int64Array, resolved: Int64Array, splits: Splits) -> Int64Array:
         pairs, names = uses.pairs

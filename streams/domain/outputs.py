@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,10 @@ import pyarrow as pa
 
 from nanotally.schemas import codec
 from nanotally.streams.domain.earnings import AccountPlaces, Deltas
+from nanotally.streams.domain.falling_due import FallenDue
 from nanotally.streams.domain.ledger import ChargeRows, share_nanos
-from nanotally.streams.domain.ledger_flat import charge_values, payers_of
+from nanotally.streams.domain.ledger_lines import shares_of
+from nanotally.streams.domain.ledger_order import LedgerOrder
 from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step, pick
 from nanotally.streams.domain.settlement import statements
@@ -31,12 +34,21 @@ class Outputs:
         self.state, self.partition, self.partitions = state, partition, partitions
         self.closed_rows = 0
         self._closed_before = state.closed_to_us
-        self._charges: tuple[list[bytes | None], list[bytes]] = ([], [])
+        self._ledger = LedgerOrder(state, partition)
         self._tallies: tuple[list[bytes | None], list[bytes]] = ([], [])
         self._statements: tuple[list[bytes | None], list[bytes]] = ([], [])
         self._rejects: list[tuple[int, bytes | None, bytes]] = []
         self._duplicates: list[int] = []
         self._deltas = Deltas(partition, places)
+
+    def number_from(self, offset: int, n: int) -> None:
+        """How many charges were written at an offset already, by the transaction before."""
+        if n:
+            self._ledger.numbers[offset] = n
+
+    def number_at(self, offset: int) -> int:
+        """Number of the next charge at an offset."""
+        return self._ledger.numbers.get(offset, 0)
 
     # ---- usage ----
 
@@ -44,20 +56,34 @@ class Outputs:
         """Uses that enter the ledger: charged, refused, unpriced."""
         if not len(taken.rows):
             return
-        state, uses, rows = self.state, taken.uses, taken.rows
-        self._charges[0].extend(_bytes(payers_of(uses, rows)))
-        self._charges[1].extend(
-            charge_values(taken, priced, state.book, state.splits, self.partition, state.book_number, self._came_at())
-        )
-        state.counts["rows.charges"] += len(rows)
+        state, uses, booked_at = self.state, taken.uses, taken.booked_at
+        self._ledger.uses(taken, priced, self._came_at())
+        state.counts["rows.charges"] += len(taken.rows)
         self._count(taken)
         charged = np.flatnonzero(taken.charged)
         if len(charged) and state.book is not None:
             self._sum(taken, charged, priced)
-            nanos = share_nanos(priced, len(uses))[charged]
-            self._deltas.add(
-                uses, charged, taken.booked_at[charged], priced.numbers["resolved"][charged], nanos, state.splits
-            )
+            single = charged if priced.several is None else charged[~priced.several[charged]]
+            nanos = share_nanos(priced, len(uses))[single]
+            self._deltas.add(uses, single, booked_at[single], priced.numbers["resolved"][single], nanos, state.splits)
+            for lines in priced.lines:
+                first = np.diff(lines.row, prepend=-1) != 0
+                resolved = lines.numbers["resolved"]
+                self._deltas.add(uses, lines.row, booked_at[lines.row], resolved, lines.nanos, state.splits, first)
+
+    def dues(self, fallen: Sequence[FallenDue], offset: int, recorded_at_us: int) -> None:
+        """What fell due at the record of `usage` of that offset."""
+        state, splits = self.state, self.state.splits
+        self._ledger.dues(fallen, offset, recorded_at_us)
+        self.closed_rows += len(fallen)
+        state.counts["rows.charges"] += len(fallen)
+        state.counts["due"] += len(fallen)
+        for due in fallen:
+            state.counts[f"due.{due.reason}"] += 1
+            account, nanos = shares_of(due, splits)
+            state.sums[f"paid.{due.currency}"] += due.paid
+            state.sums[f"shares.{due.currency}"] += exact_sum(nanos)
+            self._deltas.add_due(("", due.meter, due.scale, due.currency), due.booked_at_us, account, nanos)
 
     def _came_at(self) -> Int64Array:
         """Broker's time at which the version of each rule came late; long ago where it did not: int64[rules]."""
@@ -94,6 +120,10 @@ class Outputs:
                 self.state.sums[f"paid.{name}"] += paid
                 nanos = share_nanos(priced, len(taken.uses))[charged[mine]]
                 self.state.sums[f"shares.{name}"] += exact_sum(nanos.reshape(-1))
+        for lines in priced.lines:
+            for name in {self.state.book.links[link].version.currency for link in np.unique(lines.link).tolist()}:
+                links = [link.number for link in self.state.book.links if link.version.currency == name]
+                self.state.sums[f"shares.{name}"] += exact_sum(lines.nanos[np.isin(lines.link, links)].reshape(-1))
 
     def duplicates(self, offsets: Int64Array) -> None:
         """Uses told again."""
@@ -146,8 +176,9 @@ class Outputs:
 
     def control_taken(self, record: dict[str, Any]) -> None:
         """A control that took effect."""
-        self._charges[0].append(None)
-        self._charges[1].append(codec.encode_one("ControlTaken", record))
+        self._ledger.flush()
+        self._ledger.keys.append(None)
+        self._ledger.values.append(codec.encode_one("ControlTaken", record))
         self.state.counts["rows.charges"] += 1
 
     # ---- closing ----
@@ -188,9 +219,11 @@ class Outputs:
         for emission in earnings:
             state.counts["rows.earnings"] += len(emission.values)
             state.counts[f"rows.earnings.{emission.partition}"] += self._deltas.rows[emission.partition]
-        self._charges[0].append(None)
-        self._charges[1].append(codec.encode_one("Chunk", self._chunk()))
-        emissions = [*(e for e in emissions + earnings if e.values), Emission("charges", p, *self._charges)]
+        ledger = self._ledger
+        ledger.flush()
+        ledger.keys.append(None)
+        ledger.values.append(codec.encode_one("Chunk", self._chunk()))
+        emissions = [*(e for e in emissions + earnings if e.values), Emission("charges", p, ledger.keys, ledger.values)]
         return Step(taken, state.next_offset, emissions, len(self._rejects), done)
 
     def mark_before_new_book(self) -> None:
@@ -224,7 +257,7 @@ class Outputs:
             "stage": "payers",
             "input_partition": self.partition,
             "next_offset": state.next_offset,
-            "next_n": 0,
+            "next_n": state.next_n,
             "watermark_us": state.watermark_us,
             "closed_to_us": state.closed_to_us,
             "cursor": state.cursor,

@@ -14,6 +14,7 @@ import numpy as np
 from nanotally.schemas import codec
 from nanotally.streams.domain import controls
 from nanotally.streams.domain.earnings import AccountPlaces
+from nanotally.streams.domain.falling_due import FallenDue
 from nanotally.streams.domain.outputs import Outputs
 from nanotally.streams.domain.records import LONG_AGO, RawChunk, Step
 from nanotally.streams.domain.runs import UsageRun
@@ -67,12 +68,18 @@ class PayersLogic:
             raise BrokenInvariant(f"offset {int(chunk.offsets[0])} comes again; the position is {state.next_offset}")
         out = Outputs(state, self.partition, self.partitions, self._places)
         taken = 0
-        if self.close_to_watermark(out):
-            taken = self._take(chunk, out)
+        if len(chunk):
+            # A close that was cut goes on at the record that began it: the first one that was not taken.
+            first = int(chunk.offsets[0])
+            out.number_from(first, state.next_n)
+            if self.close_to_watermark(out, first, int(chunk.recorded_at_us[0])):
+                taken = self._take(chunk, out)
         done = taken == len(chunk)
         if taken:
             state.next_offset = int(chunk.offsets[taken - 1]) + 1
             state.records += taken
+        if len(chunk):
+            state.next_n = 0 if done else out.number_at(int(chunk.offsets[taken]))
         if done:
             state.tidy()
         return out.step(taken, done)
@@ -105,16 +112,19 @@ class PayersLogic:
                 out.mark_before_new_book()
                 state.activate(taken.book, int(chunk.recorded_at_us[place]))
             state.watermark_us = max(state.watermark_us, taken.watermark_us)
-        if not self.close_to_watermark(out):
+        if not self.close_to_watermark(out, int(chunk.offsets[place]), int(chunk.recorded_at_us[place])):
             return False
         state.counts["control"] += 1
         return True
 
-    def close_to_watermark(self, out: Outputs) -> bool:
-        """Closes windows up to the watermark; False where a slice was full before all were closed."""
+    def close_to_watermark(self, out: Outputs, offset: int | None, recorded_at_us: int) -> bool:
+        """Writes what is due up to the watermark, then closes windows; False where a slice was full before all was
+        done. offset, recorded_at_us: of the record that moved the watermark, None where nothing can be due."""
         state = self.state
         if state.closed_to_us == state.watermark_us:
             return True
+        if state.dues.next_end() <= state.watermark_us and not self._fall_due(out, offset, recorded_at_us):
+            return False
         tallies = state.tallies
         if tallies is not None and (state.cursor is not None or tallies.next_end() <= state.watermark_us):
             closed = tallies.close(state.watermark_us, state.cursor, max(1, self.slice_rows - out.closed_rows))
@@ -124,6 +134,23 @@ class PayersLogic:
                 return False
         state.closed_to_us = state.watermark_us
         return True
+
+    def _fall_due(self, out: Outputs, offset: int | None, recorded_at_us: int) -> bool:
+        """Writes what is due up to the watermark, in order; False where a slice was full before all was written."""
+        state = self.state
+        if offset is None:
+            raise AssertionError("something that was due was left behind the watermark")
+        fallen: list[FallenDue] = []
+        room = max(1, self.slice_rows - out.closed_rows)
+        while (due := state.dues.first()) is not None and due.end_us <= state.watermark_us:
+            if due.total and len(fallen) == room:
+                break
+            state.dues.drop(due)
+            if due.total:
+                fallen.append(state.fall_due(due))
+        if fallen:
+            out.dues(fallen, offset, recorded_at_us)
+        return state.dues.next_end() > state.watermark_us
 
     # ---- folding ----
 

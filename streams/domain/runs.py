@@ -10,12 +10,15 @@ import numpy as np
 from nanotally.schemas import codec
 from nanotally.streams.domain import admission
 from nanotally.streams.domain.admission import DUPLICATE, REJECTED, TAKEN, admit
+from nanotally.streams.domain.asking import limits_of
+from nanotally.streams.domain.cutting import Pieces, cut, cut_rows
 from nanotally.streams.domain.exact import REFUSALS
 from nanotally.streams.domain.keys import Interner, partition_of
 from nanotally.streams.domain.ledger import CHARGED, REFUSED, UNPRICED, ChargeRows
-from nanotally.streams.domain.matching import NO_TARIFF, UNPRICED_REASONS
-from nanotally.streams.domain.pricing import Priced, calendar_of, limits_of, price_run
+from nanotally.streams.domain.matching import NO_RULE, NO_TARIFF, UNPRICED_REASONS
+from nanotally.streams.domain.pricing import Priced, price_run
 from nanotally.streams.domain.records import NO_END, Int32Array, Int64Array, RawChunk
+from nanotally.streams.domain.scope_keys import bounds_of, calendar_of
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.validation import ID_BYTES_MAX
 
@@ -82,20 +85,22 @@ class UsageRun:
         booked_at = np.maximum(uses.occurred_at_us, watermark)
         in_ledger = verdict == TAKEN
         priced, n = Priced(len(uses)), len(uses)
+        pieces = self._cut(uses, in_ledger, rule)
         ends = self._window_ends(booked_at, in_ledger)
+        self._due_ends(ends, booked_at, in_ledger, rule, pieces)
         row, end = 0, 0
         while True:
             end = self._next_closing(row, ends, watermark)
             if end > row:
-                self._price(uses, row, end, rule, in_ledger, booked_at, limits.nanos, payer, priced)
+                self._price(uses, row, end, rule, in_ledger, booked_at, limits.nanos, payer, priced, pieces)
                 state.watermark_us = max(state.watermark_us, int(watermark[end - 1]))
             if end == n:
                 break
             state.watermark_us = int(watermark[end])
-            if not self.logic.close_to_watermark(self.out):
+            if not self.logic.close_to_watermark(self.out, int(uses.offsets[end]), int(uses.recorded_at_us[end])):
                 break
             row = end
-        if end == n and not self.logic.close_to_watermark(self.out):
+        if end == n and not self.logic.close_to_watermark(self.out, None, 0):
             raise AssertionError("a window was left open behind the watermark")
         self._write(uses, end, rule, verdict, booked_at, priced, places)
         return end
@@ -127,9 +132,41 @@ class UsageRun:
             ends[in_ledger] = calendar.ends(size, calendar.starts(size, mine))
         return ends
 
+    def _cut(self, uses: Uses, in_ledger: np.ndarray, rule: Int64Array) -> Pieces | None:
+        """Pieces of the uses that are cut, None where none is. One with a piece that has no rule is not charged:
+        `rule` then says so."""
+        book = self.state.book
+        if book is None:
+            return None
+        rows, cuts = cut_rows(book, uses, np.flatnonzero(in_ledger & (rule >= 0)), rule)
+        if not len(rows):
+            return None
+        pieces = cut(book, uses, rows, rule, cuts)
+        unpriced = pieces.pick(np.flatnonzero(pieces.rule < 0))
+        rule[unpriced.row] = np.where(np.isin(unpriced.rule, list(UNPRICED_REASONS)), unpriced.rule, NO_RULE)
+        return pieces.pick(np.flatnonzero(~np.isin(pieces.row, unpriced.row)))
+
+    def _due_ends(
+        self, ends: Int64Array, booked_at: Int64Array, in_ledger: np.ndarray, rule: Int64Array, pieces: Pieces | None
+    ) -> None:
+        """Brings `ends` forward to where something may be due in a scope of each use, or earlier: a closing too many
+        changes nothing."""
+        book = self.state.book
+        if book is None or not book.tracked.any():
+            return
+        mine = np.flatnonzero(in_ledger & (rule >= 0))
+        for number in np.unique(rule[mine]).tolist():
+            rows = mine[rule[mine] == number]
+            for link in (number, int(book.covering[number])):
+                if link >= 0 and book.tracked[link]:
+                    ends[rows] = np.minimum(ends[rows], bounds_of(book.links[link], booked_at[rows])[1])
+        if pieces is not None:
+            ends[pieces.row] = booked_at[pieces.row]  # its later pieces may open scopes of their own
+
     def _next_closing(self, row: int, ends: Int64Array, watermark: Int64Array) -> int:
         """First use from `row` on whose watermark reaches the end of a window open by then; n where there is none."""
         least = self.state.tallies.next_end() if self.state.tallies is not None else NO_END
+        least = min(least, self.state.dues.next_end())
         for start in range(row, len(ends), LOOK_AHEAD):
             block = ends[start : start + LOOK_AHEAD]
             open_before = np.minimum.accumulate(np.concatenate(([least], block)))[:-1]
@@ -150,6 +187,7 @@ class UsageRun:
         limits: list[Fraction | None] | None,
         payer: Int32Array,
         priced: Priced,
+        pieces: Pieces | None,
     ) -> None:
         """Prices uses first..end-1 and folds them into the state."""
         state = self.state
@@ -161,7 +199,11 @@ class UsageRun:
         with_rule = rows[rule[rows] >= 0]
         if not len(with_rule) or state.book is None or state.tallies is None:
             return
-        charged = price_run(state.book, uses, with_rule, rule, booked_at, limits, state.scopes, state.splits, priced)
+        if pieces is not None:
+            pieces = pieces.pick(np.arange(*np.searchsorted(pieces.row, (first, end))))
+        charged = price_run(
+            state.book, uses, with_rule, rule, booked_at, limits, state.scopes, state.splits, priced, state.dues, pieces
+        )
         if len(charged):
             state.tallies.add(
                 payer[charged],

@@ -10,26 +10,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nanotally.streams.domain.dedup import SeenIds
-from nanotally.streams.domain.hashing import combine, hash_strings
-from nanotally.streams.domain.keys import Interner, group
+from nanotally.streams.domain.dues import Due, Dues
+from nanotally.streams.domain.falling_due import FallenDue, fallen_due
+from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.matching import CompiledBook
-from nanotally.streams.domain.records import LONG_AGO, Int64Array
-from nanotally.streams.domain.scopes import ScopeRows, Scopes
+from nanotally.streams.domain.records import LONG_AGO
+from nanotally.streams.domain.scopes import Scopes
 from nanotally.streams.domain.splitting import Splits
+from nanotally.streams.domain.state_fold import fold_charges
 from nanotally.streams.domain.tallies import OpenTallies
 from nanotally.streams.domain.tariff import RuleBook, Settings
-from nanotally.streams.domain.uses import int64
 from nanotally.streams.errors import BrokenInvariant
 
 PAYER_PREFIX = "payer:"
-LINE_NUMBERS = (
-    "scope_key_high", "scope_key_low", "scope_start", "scope_end", "uses_before", "quantity_before", "quantity",
-    "over_after", "total_after", "remainder_after", "remainder_den", "charged_before", "amount_nanos", "paid_nanos",
-    "split_key_high", "split_key_low", "base_before",
-)  # fmt: skip
 
 
 class PayersState:
@@ -50,7 +45,9 @@ class PayersState:
         self.book: CompiledBook | None = None
         self.settings = Settings()
         self.late_versions: dict[str, int] = {}  # 'tariff version': broker's time at which it came into force
+        self.next_n = 0  # charges written already at next_offset
         self.scopes = Scopes()
+        self.dues = Dues()
         self.seen = SeenIds()
         self.accounts = Interner()
         self._payers = Interner()
@@ -64,7 +61,13 @@ class PayersState:
 
     def size(self) -> int:
         """Rows of state."""
-        return len(self.scopes) + len(self.seen) + len(self.payers) + (self.tallies.size() if self.tallies else 0)
+        return (
+            len(self.scopes)
+            + len(self.seen)
+            + len(self.payers)
+            + len(self.dues)
+            + (self.tallies.size() if self.tallies else 0)
+        )
 
     def activate(self, book: RuleBook, recorded_at_us: int) -> None:
         """Puts a rule book in force. A version that came after its own time, among others, is remembered."""
@@ -85,76 +88,27 @@ class PayersState:
             self.tallies = OpenTallies(book.settings, PAYER_PREFIX)
 
     def fold_charges(self, batch: pa.RecordBatch) -> None:
-        """Folds ledger records of uses, in order: columns of charge.avsc, as the codec decodes them."""
-        events = batch.column("event")
-        if not len(events):
-            return
-        event = {f.name: events.field(i) for i, f in enumerate(events.type)}
-        key = combine(
-            combine(hash_strings(event["payer"]), hash_strings(event["product"])), hash_strings(event["event_id"])
-        )
-        occurred_at = int64(event["occurred_at"])
-        self.watermark_us = max(self.watermark_us, int(occurred_at.max()) - self.settings.lateness_us)
-        # An id forgotten and used again may stand twice in one batch: the later use counts.
-        last = group(*key).last
-        self.seen.add((key[0][last], key[1][last]), int64(batch.column("content_hash"))[last], occurred_at[last])
-        charged = pc.equal(batch.column("outcome"), "charged").to_numpy(zero_copy_only=False)
-        rows = np.flatnonzero(charged)
-        if not len(rows):
-            return
-        lists = batch.column("lines")
-        lines = lists.flatten()
-        counts = np.diff(np.asarray(lists.offsets))
-        if (counts[rows] != 1).any() or (counts.sum() != len(rows)):
-            raise BrokenInvariant("a charge of the ledger has not exactly one line")
-        line = {f.name: lines.field(i) for i, f in enumerate(lines.type)}
-        self._fold_lines(line)
-        self._fold_tallies(batch, event, line, rows)
+        """Folds ledger records of uses and of what fell due, in order: columns of charge.avsc."""
+        fold_charges(self, batch)
 
-    def _fold_lines(self, line: Mapping[str, pa.Array]) -> None:
-        number = {name: int64(line[name]) for name in LINE_NUMBERS}
-        kept = np.flatnonzero(pc.not_equal(line["scope"], "event").to_numpy(zero_copy_only=False))
-        high, low = number["scope_key_high"].view(np.uint64), number["scope_key_low"].view(np.uint64)
-        if len(kept):
-            last = kept[group(high[kept], low[kept]).last]
-            rows = ScopeRows(
-                uses=number["uses_before"][last] + 1,
-                quantity=number["quantity_before"][last] + number["quantity"][last],
-                over=number["over_after"][last],
-                total=number["total_after"][last],
-                remainder=number["remainder_after"][last],
-                den=number["remainder_den"][last],
-                charged=number["charged_before"][last] + number["amount_nanos"][last],
-                start=number["scope_start"][last],
-                end=number["scope_end"][last],
-            )
-            self.scopes.put(high[last], low[last], rows)
-        high, low = number["split_key_high"].view(np.uint64), number["split_key_low"].view(np.uint64)
-        last = group(high, low).last
-        self.splits.put(high[last], low[last], number["base_before"][last] + number["paid_nanos"][last])
+    def fall_due(self, due: Due) -> FallenDue:
+        """The charge for a scope that has ended and owes something; moves what it moves."""
+        assert self.book is not None
+        fallen = fallen_due(due, self.book, self.scopes, self.splits, self.dues)
+        self.tally_due(fallen.payer, fallen.meter, fallen.scale, fallen.currency, fallen.booked_at_us, fallen.paid)
+        return fallen
 
-    def _fold_tallies(
-        self, batch: pa.RecordBatch, event: Mapping[str, pa.Array], line: Mapping[str, pa.Array], rows: Int64Array
-    ) -> None:
-        if self.tallies is None:
-            raise BrokenInvariant("the ledger has a charge before any rule book came into force")
-        take = pa.array(rows)
-        series = self.tallies.series.codes(
-            event["product"].take(take), event["meter"].take(take), int64(event["scale"])[rows],
-            batch.column("currency").take(take),
-        )  # fmt: skip
-        self.tallies.add(
-            self.tallies.accounts.codes(batch.column("payer").take(take)),
-            series,
-            int64(batch.column("booked_at"))[rows],
-            np.ones(len(rows), dtype=np.int64),
-            int64(event["quantity"])[rows],
-            int64(line["paid_nanos"]),
-        )
+    def tally_due(self, payer: str, meter: str, scale: int, currency: str, booked_at_us: int, paid: int) -> None:
+        """Adds what fell due to the payer's windows; nothing was used by it."""
+        assert self.tallies is not None
+        none = np.zeros(1, dtype=np.int64)
+        account = np.array([self.payers.add(payer)], dtype=np.int32)
+        series = np.array([self.tallies.series_code("", meter, scale, currency)], dtype=np.int32)
+        self.tallies.add(account, series, np.array([booked_at_us]), none, none, np.array([paid], dtype=np.int64))
 
     def fold_chunk(self, chunk: Mapping[str, Any]) -> None:
         """Takes a Chunk record: position, watermark, how far windows are closed, counts and sums."""
-        self.next_offset, self.records = chunk["next_offset"], chunk["records"]
+        self.next_offset, self.next_n, self.records = chunk["next_offset"], chunk["next_n"], chunk["records"]
         self.watermark_us = chunk["watermark_us"]
         self.counts = Counter(chunk["counts"])
         self.sums = Counter({name: int(value) for name, value in chunk["sums"].items()})
@@ -173,6 +127,7 @@ class PayersState:
         """Drops what no later record can reach. Never changes a result."""
         if self.closed_to_us > LONG_AGO:
             self.scopes.forget(self.closed_to_us)
+            self.dues.forget(self.closed_to_us)
             self.seen.forget(self.watermark_us - self.settings.horizon_us)
 
     def snapshot(self) -> dict[str, bytes]:
@@ -180,7 +135,7 @@ class PayersState:
         meta = {
             name: getattr(self, name)
             for name in (
-                "watermark_us", "closed_to_us", "forgotten_us", "cursor", "next_offset", "records", "counts",
+                "watermark_us", "closed_to_us", "forgotten_us", "cursor", "next_offset", "next_n", "records", "counts",
                 "book_number", "book_hash", "late_versions",
             )
         } | {"sums": {name: str(value) for name, value in self.sums.items()}}  # fmt: skip
@@ -189,6 +144,7 @@ class PayersState:
             "scopes": pack(self.scopes.arrays()),
             "seen": pack(self.seen.arrays()),
             "bases": pack(self.splits.bases()),
+            "dues": self.dues.snapshot(self.splits),
         }
         if self.tallies is not None:
             parts |= {f"tallies.{name}": blob for name, blob in self.tallies.snapshot().items()}
@@ -205,6 +161,7 @@ class PayersState:
         self.seen.load(unpack(parts["seen"]))
         bases = unpack(parts["bases"])
         self.splits.put(bases["high"], bases["low"], bases["base"])
+        self.dues.restore(parts["dues"], self.splits)
 
     def hold(self, book: RuleBook, parts: Mapping[str, bytes]) -> None:
         """The rest of a restored snapshot, once its book is there."""
