@@ -23,8 +23,8 @@ from nanotally.streams.commands.simulate_words import (
 from nanotally.streams.commands.tariff_diff_prices import percent_text
 from nanotally.streams.domain.decimals import fixed_text
 
-_NOTES = """Both tariffs are taken as if they had always been in force, and rated by the code that charges. Counting begins
-at nothing with the first of these uses, so that tiers, allowances and caps of a period that began before count
+_NOTES = """Both tariffs are taken as if they had always been in force, and rated by the code that charges. Counting
+begins at nothing with the first of these uses, so that tiers, allowances and caps of a period that began before count
 only from there on. Amounts are exact, with all nine decimal places; percentages are to a tenth. People might use more
 or less at other prices: that is not in here."""
 

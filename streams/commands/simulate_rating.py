@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from nanotally.schemas import codec
+from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.matching import UNPRICED_REASONS, CompiledBook
 from nanotally.streams.domain.payers import PayersLogic
-from nanotally.streams.domain.pricing import Priced, limits_of, price_run
+from nanotally.streams.domain.pricing import Priced, price_run
 from nanotally.streams.domain.rated import REFUSALS
 from nanotally.streams.domain.records import Int64Array, RawChunk
 from nanotally.streams.domain.rules import Rule

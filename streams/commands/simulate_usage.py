@@ -15,9 +15,9 @@ from nanotally.schemas import codec
 from nanotally.streams.commands.dry_run import DryRun
 from nanotally.streams.commands.simulate_rating import Taken
 from nanotally.streams.domain.admission import DUPLICATE, TAKEN, admit
+from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.matching import CompiledBook
-from nanotally.streams.domain.pricing import limits_of
 from nanotally.streams.domain.records import LONG_AGO, BoolArray
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.domain.uses import Uses, int64
