@@ -97,7 +97,7 @@ def charge_batch(
         "amount_nanos": amount,
         "paid_nanos": amount,
         "pass": pa.nulls(len(lines), pa.string()),
-        "catalog": pa.repeat("", len(lines)),
+        "catalog": pa.repeat("", len(lines)) if uses.found is None else uses.found.names(lines),
         "split": by_rule([r.rule.split for r in book_rules]),
         "split_key_high": signed(splits.key_high[resolved]),
         "split_key_low": signed(splits.key_low[resolved]),

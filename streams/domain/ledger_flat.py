@@ -127,6 +127,9 @@ class _Writer:
         alike = self._of_rule(self.book.rules[number])
         alike |= {"outcome": outcome, "reason": reason}
         columns: dict[str, pa.Array] = {}
+        if uses.found is not None:
+            del alike["lines.catalog"]
+            columns["lines.catalog"] = uses.found.names(rows)
         may_be_alike = True
         for name in NUMBERS:
             column = pick(numbers[name], rows)
