@@ -23,6 +23,7 @@ from nanotally.streams.domain.rated import (
     Asked,
     Rated,
 )
+from nanotally.streams.domain.records import Int64Array
 from nanotally.streams.domain.scopes import ScopeRows
 from nanotally.streams.domain.tariff import DENOMINATOR_MAX, NANOS_PER_UNIT
 from nanotally.streams.errors import BrokenInvariant
@@ -30,7 +31,7 @@ from nanotally.streams.errors import BrokenInvariant
 __all__ = ["REFUSALS", "ScopeState", "Use", "Verdict", "max_price_nanos", "rate"]
 
 _DECIMAL = re.compile(r"\d{1,18}(\.\d{1,24})?", re.ASCII)
-_NOTHING = (0,) * (len(COLUMNS) - 1)
+_NOTHING: tuple[int, ...] = (0,) * (len(COLUMNS) - 1)
 
 
 def max_price_nanos(text: str) -> Fraction | None:
@@ -43,18 +44,48 @@ def rate(prices: Sequence[Price], groups: Groups, before: ScopeRows, asked: Aske
     A use above its max_price, compared with its exact step under what the cap leaves, is refused and changes nothing;
     so is one whose scope would leave 62 bits, one without a price, and one above the rule's limit."""
     n = len(asked.quantity)
-    columns = [[0] * n for _ in COLUMNS]
+    numbers = [_NOTHING] * n
     ends = np.append(groups.starts[1:], n).tolist()
     uses = uses_of(asked)
     for place, (start, end) in enumerate(zip(groups.starts.tolist(), ends, strict=True)):
         scope = ScopeState.of(before, place)
         for row in groups.order[start:end].tolist():
             verdict = scope.weigh(prices[row], uses[row])
-            for column, value in zip(columns, verdict.numbers, strict=True):
-                column[row] = value
+            numbers[row] = verdict.numbers
             if verdict.after is not None:
                 scope = verdict.after
-    return Rated(*(np.array(column, dtype=np.int64) for column in columns))
+    table = np.array(numbers, dtype=np.int64).reshape(n, len(COLUMNS))
+    return Rated(*(table[:, place].copy() for place in range(len(COLUMNS))))
+
+
+def too_dear(
+    rated: Rated, prices: Sequence[Price], which: Int64Array, max_price: Sequence[Fraction | None]
+) -> list[int]:
+    """Rows of uses, rated as if they had no max_price, that ask for more than it; which: place of each use's price."""
+    # Most are far from it, as whole nanos tell; only the others are looked at exactly.
+    below = (rated.total_after - rated.total_before + 1).tolist()
+    plain = [price.rule.overage is None and not price.rule.minimum_nanos for price in prices]
+    found = []
+    for row, most in enumerate(max_price):
+        if most is None or not rated.remainder_den[row]:
+            continue
+        place = int(which[row])
+        if plain[place] and below[row] <= most.numerator // most.denominator:
+            continue
+        before, after = _states(rated, row)
+        if before.asks(prices[place], after) > most:
+            found.append(row)
+    return found
+
+
+def _states(rated: Rated, row: int) -> tuple[ScopeState, ScopeState]:
+    """The scope before and after a use that was rated; the uses it had do not matter any more."""
+    n = {name: int(column[row]) for name, column in vars(rated).items()}
+    den, charged = n["remainder_den"], n["charged_before"]
+    quantity, total, rest = n["quantity_before"], n["total_before"], n["remainder_before"]
+    before = ScopeState(0, quantity, n["over_before"], total, rest, den, charged)
+    total, rest, charged = n["total_after"], n["remainder_after"], charged + n["amount"]
+    return before, ScopeState(0, quantity + n["counted"], n["over_after"], total, rest, den, charged)
 
 
 @dataclass(frozen=True)

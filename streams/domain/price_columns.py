@@ -38,12 +38,13 @@ class PriceColumns:
         bounds = [] if each is None else [v for v in (each.at_least, each.at_most) if v is not None]
         added = [*fees, price.connect, *(int(v * price.den) for v in [*bounds, *([each.fee] if each else [])])]
         came = rule.price_from
-        self._slope_most = max([*price.slope, 0 if came is None else int(came.at_most * price.den)], default=0)
+        self._slope_most = max(price.slope, default=0)
+        unit_most = 0 if came is None else int(came.at_most * price.den)
         self._step_sum = sum(steps) + (2 * rule.rounding.step if rule.rounding else 0)
         self._added = sum(added)
         values = [s.value for s in stretches]
         starts = [s.start for s in stretches]
-        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, self._slope_most]
+        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, unit_most]
         self.fits = max(numbers, default=0) <= LIMIT and max(rule.cap_nanos or 0, rule.minimum_nanos) < LIMIT
         if self.fits:
             self._start, self._upper = np.array(starts, dtype=np.int64), np.array(uppers, dtype=np.int64)
@@ -54,14 +55,14 @@ class PriceColumns:
             self._fee = np.array(price.fee, dtype=np.int64)
         self._stepped, self._has_fees = any(s != 1 for s in steps), any(fees)
 
-    def bound(self, most: int) -> int:
-        """What no value or step goes beyond, up or down, for quantities up to `most`; LIMIT where the numbers of the
-        price themselves do not fit."""
+    def bound(self, most: int, unit: int = 0) -> int:
+        """What no value or step goes beyond, up or down, for quantities up to `most` and prices of a unit that come
+        with uses up to `unit`; LIMIT where the numbers of the price themselves do not fit."""
         if not self.fits or most + self._step_sum >= LIMIT:
             return LIMIT
         if self.plain:
             return self.price.value(most, 1)
-        return self._slope_most * (most + self._step_sum) + 2 * self._added
+        return max(self._slope_most, unit) * (most + self._step_sum) + 2 * self._added
 
     # ---- quantities ----
 

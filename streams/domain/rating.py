@@ -46,53 +46,72 @@ def rate_mixed(prices: Sequence[Price], groups: Groups, before: ScopeRows, asked
 def _rate(prices: list[Price], which: Int64Array, groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
     """By columns where that is possible, scope by scope."""
     n = len(which)
-    if not n:
-        return Rated.refused(0, CHARGED)
-    uses = _uses(prices, which, before, asked)
-    if uses is not None:
-        den, slow = _denominators(uses, groups, before)
-        slow |= _slow_scopes(uses, groups, before, asked)
-        slow_rows = slow[groups.codes]
-        if not slow.any():
-            rated = rate_columns(uses, groups, before, den)
-            if rated is not None:
-                return rated
-        elif not slow.all():
-            out = Rated.refused(n, CHARGED)
-            for chosen, rows in ((~slow, np.flatnonzero(~slow_rows)), (slow, np.flatnonzero(slow_rows))):
-                places, part = np.flatnonzero(chosen), _part(groups, chosen, rows)
-                some = before.pick(places)
-                rated = None if chosen is slow else rate_columns(uses.pick(rows), part, some, den[places])
-                if rated is None:
-                    rated = exact.rate([prices[place] for place in which[rows].tolist()], part, some, asked.pick(rows))
-                out.put(rows, rated)
-            return out
-    return exact.rate([prices[place] for place in which.tolist()], groups, before, asked)
+    uses, refused = _uses(prices, which, asked)
+    fits = int(before.quantity.max(initial=0)) + int(uses.counted.max(initial=0)) * (n + 1) < LIMIT
+    if not n or not fits or not all(price.columns.fits for price in prices):
+        return exact.rate([prices[place] for place in which.tolist()], groups, before, asked)
+    den, slow = _denominators(uses, groups, before)
+    slow |= _slow_scopes(uses, refused, groups, before, asked)
+    out = _by_columns(uses, groups, before, den, slow)
+    if out is None:  # a few uses beyond all measure leave the columns to the others
+        slow |= _huge(uses, groups, before)
+        out = _by_columns(uses, groups, before, den, slow)
+    if out is None:
+        return exact.rate([prices[place] for place in which.tolist()], groups, before, asked)
+    if asked.max_price is not None:
+        slow[groups.codes[exact.too_dear(out, prices, which, asked.max_price)]] = True
+    rows = np.flatnonzero(slow[groups.codes])
+    if len(rows):
+        by_row = [prices[place] for place in which[rows].tolist()]
+        part, places = _part(groups, slow, rows), np.flatnonzero(slow)
+        out.put(rows, exact.rate(by_row, part, before.pick(places), asked.pick(rows)))
+    return out
 
 
-def _uses(prices: list[Price], which: Int64Array, before: ScopeRows, asked: Asked) -> Uses | None:
-    """The uses as columns; None where quantities might not fit."""
-    n = len(which)
-    counted = asked.quantity.copy()
-    most = int(asked.quantity.max(initial=0)) + int(before.quantity.max(initial=0))
-    unit = has_unit = None
-    for place, price in enumerate(prices):
-        if price.columns.bound(most) >= LIMIT:
+def _by_columns(uses: Uses, groups: Groups, before: ScopeRows, den: Int64Array, slow: BoolArray) -> Rated | None:
+    """The uses of scopes that are not slow, the others zero; None where they do not fit."""
+    if not slow.any():
+        return rate_columns(uses, groups, before, den)
+    out, rows = Rated.refused(len(uses.which), CHARGED), np.flatnonzero(~slow[groups.codes])
+    if len(rows):
+        places = np.flatnonzero(~slow)
+        rated = rate_columns(uses.pick(rows), _part(groups, ~slow, rows), before.pick(places), den[places])
+        if rated is None:
             return None
+        out.put(rows, rated)
+    return out
+
+
+def _huge(uses: Uses, groups: Groups, before: ScopeRows) -> BoolArray:
+    """Scopes with quantities and totals that are far from usual: bool[g]."""
+    most = np.maximum.reduceat(uses.counted[groups.order], groups.starts)
+    huge: BoolArray = (most >= 2**32) | (before.quantity >= 2**48) | (np.abs(before.total) >= 2**60)
+    return huge
+
+
+def _uses(prices: list[Price], which: Int64Array, asked: Asked) -> tuple[Uses, BoolArray]:
+    """The uses as columns, and which of them have no price: bool[n]."""
+    counted = asked.quantity.copy()
+    for place, price in enumerate(prices):
         rounding = price.rule.rounding
-        if rounding is not None and rounding.event:
+        if rounding is not None and rounding.event and price.columns.fits:
             mine = np.flatnonzero(which == place)
             counted[mine] = price.columns.counted(asked.quantity[mine])
-    if asked.unit_price is not None and any(price.rule.price_from is not None for price in prices):
-        units = [
-            None if prices[place].refuses(came) else prices[place].unit_of(came)
-            for place, came in zip(which.tolist(), asked.unit_price, strict=True)
-        ]
-        unit = np.array([0 if value is None else value for value in units], dtype=np.int64)
-        has_unit = np.array([value is not None for value in units], dtype=bool)
-    if int(counted.max(initial=0)) * (n + 1) >= LIMIT:
-        return None
-    return Uses(prices, which, counted, asked.first, unit, has_unit)
+    refused = np.array([price.refuses(None) for price in prices], dtype=bool)[which]
+    if asked.unit_price is None or all(price.rule.price_from is None for price in prices):
+        return Uses(prices, which, counted, asked.first, None, None), refused
+    # Uses share the objects of equal prices, so that each is looked at once.
+    known: dict[tuple[int, int], tuple[bool, int | None]] = {}
+    unit, has_unit = np.zeros(len(which), dtype=np.int64), np.zeros(len(which), dtype=bool)
+    for row, (place, came) in enumerate(zip(which.tolist(), asked.unit_price, strict=True)):
+        key = place, id(came)
+        if key not in known:
+            no_price = prices[place].refuses(came)
+            known[key] = no_price, None if no_price else prices[place].unit_of(came)
+        refused[row], value = known[key]
+        if value is not None and prices[place].columns.fits:
+            unit[row], has_unit[row] = value, True
+    return Uses(prices, which, counted, asked.first, unit, has_unit), refused
 
 
 def _denominators(uses: Uses, groups: Groups, before: ScopeRows) -> tuple[Int64Array, BoolArray]:
@@ -109,21 +128,14 @@ def _denominators(uses: Uses, groups: Groups, before: ScopeRows) -> tuple[Int64A
     return den, slow
 
 
-def _slow_scopes(uses: Uses, groups: Groups, before: ScopeRows, asked: Asked) -> BoolArray:
+def _slow_scopes(uses: Uses, refused: BoolArray, groups: Groups, before: ScopeRows, asked: Asked) -> BoolArray:
     """Scopes whose uses are rated one by one: bool[g]."""
-    n, prices = len(uses.which), uses.prices
-    rows = np.zeros(n, dtype=bool)
-    if asked.max_price is not None:
-        rows |= np.array([price is not None for price in asked.max_price], dtype=bool)
+    rows, prices = refused, uses.prices
     if asked.tier_quantity is not None and any(price.rule.tier_by for price in prices):
-        rows |= np.array([quantity is not None for quantity in asked.tier_quantity], dtype=bool)
-    for place, price in enumerate(prices):
-        rule, mine = price.rule, uses.which == place
-        if rule.refuse or (len(prices) > 1 and (rule.falling or price.carries)):
-            rows |= mine
-        elif rule.price_from is not None:
-            came = asked.unit_price if asked.unit_price is not None else [None] * n
-            rows[[row for row in np.flatnonzero(mine).tolist() if price.refuses(came[row])]] = True
+        rows = rows | np.array([quantity is not None for quantity in asked.tier_quantity], dtype=bool)
+    if len(prices) > 1:
+        ordered = np.array([price.rule.falling or price.carries for price in prices], dtype=bool)
+        rows = rows | ordered[uses.which]
     slow = np.zeros(len(groups), dtype=bool)
     slow[groups.codes[rows]] = True
     if len(prices) == 1 and prices[0].carries:

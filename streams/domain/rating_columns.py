@@ -132,7 +132,8 @@ def rate_columns(uses: Uses, groups: Groups, before: ScopeRows, den: Int64Array)
     """Uses under whatever prices. den: int64[g] common denominator of each scope, with all its prices in it."""
     n, ordered, prices = len(uses.counted), uses.pick(groups.order), uses.prices
     most = int(before.quantity.max(initial=0)) + int(uses.counted.max(initial=0)) * n
-    if any(price.columns.bound(most) >= LIMIT for price in prices):
+    unit = 0 if uses.unit is None else int(uses.unit.max(initial=0))
+    if any(price.columns.bound(most, unit) >= LIMIT for price in prices):
         return None
     order = Sorted.of(groups)
     of_row = order.of_row

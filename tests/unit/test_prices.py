@@ -262,6 +262,36 @@ def test_nothing_wraps() -> None:
     assert refusals(rated(over, 10**14, 10**15)) == ["", "out_of_range"]
 
 
+def test_a_use_beyond_all_measure_leaves_the_columns_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    singly: list[int] = []
+    sound = exact.rate
+
+    def counted(prices: Sequence[Price], *rest: Any) -> Rated:
+        singly.append(len(prices))
+        return sound(prices, *rest)
+
+    monkeypatch.setattr(exact, "rate", counted)
+    dear = price(tier(None, "5000000"))
+    groups = group_codes(np.array([0, 1, 0, 2]))
+    found = rate(dear, groups, ScopeRows.new(3, 1), Asked(np.array([1, 10**15, 2, 3])))
+    assert refusals(found) == ["", "out_of_range", "", ""] and singly == [1]
+    assert found.amount.tolist() == [5_000_000, 0, 10_000_000, 15_000_000]
+
+
+def test_only_scopes_with_a_use_above_its_max_price_are_rated_singly(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> Rated:
+        raise AssertionError("rated singly")
+
+    monkeypatch.setattr(exact, "rate", never)
+    # exact steps of 4/3: at most 4/3 is just met, which whole nanos do not tell
+    limits = [Fraction(4, 3), Fraction(100), None, Fraction(4, 3)]
+    found = rate(
+        price(tier(None, "4/3")), group_codes(np.zeros(4, dtype=np.int64)), ScopeRows.new(1, 3),
+        Asked(np.ones(4, dtype=np.int64), max_price=limits),
+    )  # fmt: skip
+    assert found.amount.tolist() == [1, 1, 2, 1]
+
+
 # ---- prices that meet in a scope ----
 
 
