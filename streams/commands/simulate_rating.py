@@ -104,7 +104,8 @@ class ColumnSide:
     def __init__(self, book: RuleBook, names: Names) -> None:
         self._book = CompiledBook(book)
         self._scopes, self._splits = Scopes(), Splits(names.accounts)
-        self._rules = np.array([names.rules.add(r.rule.name) for r in self._book.rules], dtype=np.int64)
+        # The last is for uses without a rule, whose numbers are below zero.
+        self._rules = np.array([*(names.rules.add(r.rule.name) for r in self._book.rules), -1], dtype=np.int64)
         self._refused = {code: names.outcomes.add(f"refused: {reason}") for code, reason in REFUSALS.items()}
         self._unpriced = {code: names.outcomes.add(f"unpriced: {r}") for code, r in UNPRICED_REASONS.items()}
         self._unfit = names.outcomes.add("unpriced: unfit for its meter")
@@ -126,7 +127,7 @@ class ColumnSide:
         if len(charged) < len(rows):
             for code, place in self._refused.items():
                 outcome[refusal == code] = place
-        rule = self._rules[number] if len(rows) == n else np.where(number >= 0, self._rules[number], -1)
+        rule = self._rules[number if len(rows) == n else np.maximum(number, -1)]
         accounts, nanos = [], []
         for mine, shares in priced.shares:
             resolved = priced.numbers["resolved"][mine] if len(mine) < n else priced.numbers["resolved"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from nanotally.streams.commands.simulate_sums import DAY_US, NOBODY, Change, Simulation, Totals
+from nanotally.streams.commands.simulate_sums import DAY_US, NOBODY, Change, SideSums, Simulation, Totals
 
 QUANTILES = (10, 25, 50, 75, 90, 99, 100)  # percent; 100 is the greatest
 # Bars of the histogram: the greatest change in percent that is in each, and its name.
@@ -83,6 +83,7 @@ def report(
 ) -> Report:
     """Works out the report from the sums."""
     s, (was, now) = simulation, simulation.sides
+    was = was if before_name else SideSums()  # what stands alone is compared with nothing
     accounts = s.names.accounts.texts
     parties = _changes(accounts, was.accounts, now.accounts)
     creators = [_renamed(c) for c in parties if c.name.startswith("creator:")]
