@@ -6,7 +6,6 @@ import os
 import random
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -168,15 +167,12 @@ def told(rated: Rated, i: int) -> dict[str, object]:
 @pytest.mark.parametrize("seed", range(FIRST, FIRST + SEEDS // 10))
 def test_caps_of_parties_and_what_is_beyond_them_are_divided_alike(seed: int) -> None:
     r = random.Random(f"splits {seed}")
-    attributes = {"item.label": r.choice((None, "l", "k", "")), "segment": r.choice((None, "a")), "region": "eu"}
-    event = {
-        "creator": r.choice((None, "x", "y")),
-        "attributes": {k: v for k, v in attributes.items() if v is not None},
-    }
-    writers = r.choice(((), (("x", Fraction(1, 3)), ("w", Fraction(2, 3)))))
+    creator, writers = r.choice((None, "x", "y")), r.choice(((), (("x", Fraction(1, 3)), ("w", Fraction(2, 3)))))
+    drawn = {"item.label": r.choice((None, "l", "k", "")), "segment": r.choice((None, "a")), "region": "eu"}
+    attributes = {name: value for name, value in drawn.items() if value is not None}
     for split in Tariff(r, "t", 0, rich=True).splits():
-        parts = resolve_split(split, Known(event, writers))
-        parties = resolve(split, {"creator": event["creator"], **event["attributes"]}, writers)
+        parts = resolve_split(split, Known({"creator": creator, "attributes": attributes}, writers))
+        parties = resolve(split, {"creator": creator, **attributes}, writers)
         for _ in range(5):
             base = r.choice((0, r.randint(-(10**6), 10**6), r.randint(0, 2**61)))
             amount = r.choice((0, r.randint(-100, 100), r.randint(0, 10**12), r.randint(-(2**70), 2**70)))
