@@ -10,8 +10,14 @@ from tests.bench.core import core_flat, core_stateful
 from tests.bench.installation import installation
 from tests.bench.pipeline import latency, pipeline, stage_rate
 from tests.bench.report import Figure
+from tests.bench.simulate import simulate_flat, simulate_stateful
 
-ALONE = {"core-flat": core_flat, "core-stateful": core_stateful}
+ALONE = {
+    "core-flat": core_flat,
+    "core-stateful": core_stateful,
+    "simulate-flat": simulate_flat,
+    "simulate-stateful": simulate_stateful,
+}
 WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency}
 
 

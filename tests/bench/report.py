@@ -24,4 +24,4 @@ class Figure:
         """One line of the table."""
         ratio = f"{self.events_per_s / self.goal_per_s:5.2f} x goal" if self.goal_per_s else " " * 12
         extra = "  ".join(f"{name} {value}" for name, value in self.more.items())
-        return f"  {self.bench:<12} {self.events_per_s:>12,.0f} events/s  {ratio}  {extra}"
+        return f"  {self.bench:<17} {self.events_per_s:>12,.0f} events/s  {ratio}  {extra}"
