@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nanotally.schemas import codec
 from nanotally.schemas.datum import InvalidDatum
+from nanotally.streams.domain.catalogs import CatalogVersion, catalog_from_document
 from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion, canonical_json, from_document
 from nanotally.streams.errors import BrokenInvariant, InvalidInput
 from nanotally.streams.tariffs.book_checks import (
@@ -19,8 +20,10 @@ from nanotally.streams.tariffs.book_checks import (
     other_content,
     too_soon,
 )
+from nanotally.streams.tariffs.catalog_checks import catalogs_of, source_key
 
-Sources = Mapping[tuple[str, int], str]  # (tariff, version) -> the file as its owner wrote it
+# (tariff, version), of catalogs see source_key -> the file as its owner wrote it
+Sources = Mapping[tuple[str, int], str]
 
 
 class BookErrors(InvalidInput):
@@ -38,9 +41,11 @@ def next_book(
     now_us: int,
     lead_us: int | None,
     history: Sequence[RuleBook],
+    catalogs: Sequence[CatalogVersion] = (),
 ) -> RuleBook:
-    """The book after `current` (None: the first one of an installation), with these versions added; unpublished, so
-    its number is -1. Where nothing would change it is `current` itself. `settings` None keeps those in force.
+    """The book after `current` (None: the first one of an installation), with these versions of tariffs and catalogs
+    added; unpublished, so its number is -1. Where nothing would change it is `current` itself. `settings` None keeps
+    those in force.
 
     A new version must come into force `lead_us` after `now_us` or later. The first book is free of that rule, so that
     old data can be replayed; `lead_us` None lifts it (such a version rates what arrives after its activation, and
@@ -67,11 +72,15 @@ def next_book(
         problems.append("there is no tariff: a rule book holds one at least; name a tariff file")
     problems += claims(list(tariffs.values()))
     problems += changed({**known, **fresh}.values())
+    known_catalogs = {(c.catalog, c.version): c for book in books for c in book.catalogs}
+    held_catalogs = current.catalogs if current is not None else ()
+    all_catalogs, wrong = catalogs_of(held_catalogs, known_catalogs, catalogs, now_us, lead_us if books else None)
+    problems += wrong
     chosen = settings or (current.settings if current is not None else Settings())
     problems += changed_settings(chosen, [book.settings for book in books])
     if problems:
         raise BookErrors(dict.fromkeys(problems))
-    book = RuleBook(-1, chosen, tuple(t for _, t in sorted(tariffs.items())))
+    book = RuleBook(-1, chosen, tuple(t for _, t in sorted(tariffs.items())), all_catalogs)
     return current if current is not None and current.book_hash == book.book_hash else book
 
 
@@ -94,6 +103,17 @@ def book_record(book: RuleBook, published_at_us: int, note: str, sources: Source
                     "source": sources.get((t.tariff, t.version), ""),
                 }
                 for t in book.tariffs
+            ],
+            "catalogs": [
+                {
+                    "catalog": c.catalog,
+                    "version": c.version,
+                    "effective_from": c.effective_from_us,
+                    "content_hash": c.content_hash,
+                    "document": c.canonical,
+                    "source": sources.get(source_key(c), ""),
+                }
+                for c in book.catalogs
             ],
         },
     )
@@ -118,23 +138,32 @@ def published_book(value: bytes | None, number: int) -> PublishedBook:
         if name != "RuleBook":
             raise BrokenInvariant(f"the record at offset {number} of topic books is a {name}, not a RuleBook")
         versions = tuple(from_document(json.loads(t["document"])) for t in record["tariffs"])
+        catalogs = tuple(catalog_from_document(json.loads(c["document"])) for c in record["catalogs"])
         settings = Settings.from_document(json.loads(record["settings"]))
     except (InvalidDatum, ValueError, KeyError, TypeError) as e:
         raise BrokenInvariant(f"the record at offset {number} of topic books is no rule book: {e}") from e
     for version, told in zip(versions, record["tariffs"], strict=True):
-        if version.content_hash != told["content_hash"]:
-            raise BrokenInvariant(
-                f"rule book {number} has {name_of(version)} with hash {version.content_hash[:16]}, and says it is "
-                f"{told['content_hash'][:16]}: it was damaged, or written by another version of nanotally"
-            )
-    book = RuleBook(number, settings, versions)
+        _check_hash(number, name_of(version), version.content_hash, told["content_hash"])
+    for catalog, told in zip(catalogs, record["catalogs"], strict=True):
+        name = f"catalog {catalog.catalog} version {catalog.version}"
+        _check_hash(number, name, catalog.content_hash, told["content_hash"])
+    book = RuleBook(number, settings, versions, catalogs)
     if book.book_hash != record["book_hash"]:
         raise BrokenInvariant(
             f"rule book {number} has hash {book.book_hash[:16]}, and says it is {record['book_hash'][:16]}: it was "
             "damaged, or written by another version of nanotally"
         )
     sources = {(t["tariff"], t["version"]): t["source"] for t in record["tariffs"]}
+    sources |= {source_key(c): told["source"] for c, told in zip(catalogs, record["catalogs"], strict=True)}
     return PublishedBook(book, record["published_at"], record["note"], sources)
+
+
+def _check_hash(number: int, name: str, own: str, told: str) -> None:
+    if own != told:
+        raise BrokenInvariant(
+            f"rule book {number} has {name} with hash {own[:16]}, and says it is {told[:16]}: it was damaged, or "
+            "written by another version of nanotally"
+        )
 
 
 def book_of(value: bytes | None, number: int) -> RuleBook:

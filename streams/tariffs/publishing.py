@@ -16,6 +16,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import InvalidProducerEpochError, KafkaError, ProducerFencedError
 
 from nanotally.schemas import codec
+from nanotally.streams.domain.catalogs import CatalogVersion
 from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion
 from nanotally.streams.errors import NotFound, Transient
 from nanotally.streams.tariffs import figures
@@ -101,6 +102,7 @@ class Publication:
     note: str = ""
     sources: Sources = field(default_factory=dict)
     lead_us: int | None = 0
+    catalogs: Sequence[CatalogVersion] = ()
 
 
 def publish_book(bootstrap: str, prefix: str, publication: Publication, now_us: int) -> RuleBook:
@@ -117,6 +119,7 @@ def publish_book(bootstrap: str, prefix: str, publication: Publication, now_us: 
             now_us,
             publication.lead_us,
             [p.book for p in published],
+            publication.catalogs,
         )
 
     return publish_next(bootstrap, prefix, after, publication.sources, publication.note, now_us)
