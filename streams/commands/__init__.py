@@ -20,6 +20,7 @@ COMMANDS = {
     "worker": "worker:worker",
     "publish": "publish:publish",
     "tariff": "tariff:tariff_app",
+    "catalog": "catalog:catalog_app",
     "price": "price:price",
     "explain": "explain:explain",
     "export": "export:export",
