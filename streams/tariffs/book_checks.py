@@ -87,7 +87,7 @@ class _Fixed:
 def changed(versions: Iterable[TariffVersion]) -> Iterable[str]:
     """What differs between versions of one tariff and may not: state is kept and money summed across versions."""
     fixed: dict[tuple[str, str, str], _Fixed] = {}
-    denominators: dict[tuple[str, str], int] = {}
+    denominators: dict[tuple[str, str, str], int] = {}
     for v in sorted(versions, key=lambda v: (v.tariff, v.version)):
         facts: list[tuple[str, str, object, str]] = [("currency", "", v.currency, f"the currency is {v.currency}")]
         for m in v.meters:
@@ -97,16 +97,18 @@ def changed(versions: Iterable[TariffVersion]) -> Iterable[str]:
             first = fixed.setdefault((v.tariff, kind, name), _Fixed(value, v.version))
             if first.value != value:
                 yield f"{name_of(v)}: {words}, in version {first.version} {_was(first.value)}; {_REMEDIES[kind]}"
-        for r in v.rules:
-            common = lcm(denominators.get((v.tariff, r.name), 1), r.denominator)
+        # The variants of a rule share their scopes, and so do all of its versions; passes count for themselves.
+        counting = [("rule", r) for r in v.rules] + [("pass", p.price) for p in v.passes]
+        for kind, r in counting:
+            common = lcm(denominators.get((v.tariff, kind, r.name), 1), r.denominator)
             if common > DENOMINATOR_MAX:
                 yield (
-                    f"{name_of(v)}: rule {r.name!r} has prices that share no fraction of a nano down to 1/2^62 with "
+                    f"{name_of(v)}: {kind} {r.name!r} has prices that share no fraction of a nano down to 1/2^62 with "
                     "those of earlier versions, so remainders could not be carried on; write prices with fewer "
-                    "digits, or give the rule another name"
+                    f"digits, or give the {kind} another name"
                 )
             else:
-                denominators[v.tariff, r.name] = common
+                denominators[v.tariff, kind, r.name] = common
 
 
 _REMEDIES = {

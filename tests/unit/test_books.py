@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
@@ -211,6 +212,25 @@ def test_prices_of_one_rule_share_a_fraction_of_a_nano_over_all_versions() -> No
         "earlier versions, so remainders could not be carried on; write prices with fewer digits, or give the rule "
         "another name",
     )
+
+
+def test_fractions_of_a_nano_are_shared_by_variants_and_versions_and_by_passes_for_themselves() -> None:
+    by = "price: {by: segment, a: 1 per 999999999999989 seconds, otherwise: 1 per 1000000 seconds}"
+    variants = second(("price: 1 per 1000000 seconds", by))
+    third = version(
+        ("version: 1", "version: 3"),
+        ("2015-01-01T00:00:00Z", "2026-12-01T02:00:00Z"),
+        ("1 per 1000000 seconds", "1 per 10007 seconds"),
+    )
+    assert [problem.split(" has ")[0] for problem in refused([variants, third])] == ["media version 3: rule 'song'"]
+    passed = second(
+        ("rules:", "passes: [{pass: p, covers: [song], count: {over: day}, discount: 1/999999937}]\nrules:")
+    )
+    (one,) = passed.passes
+    assert one.price.denominator == 999_999_937
+    finer = replace(one.price, tiers=(replace(one.price.tiers[0], price=Fraction(1, 10007 * 999_983)),))
+    other = replace(passed, version=3, effective_from_us=NOW + 2 * 60 * MINUTE, passes=(replace(one, price=finer),))
+    assert [problem.split(" has ")[0] for problem in refused([passed, other])] == ["media version 3: pass 'p'"]
 
 
 @pytest.mark.parametrize(
