@@ -44,7 +44,7 @@ class PriceColumns:
         self._added = sum(added)
         values = [s.value for s in stretches]
         starts = [s.start for s in stretches]
-        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, unit_most]
+        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, unit_most, self._step_sum]
         self.fits = max(numbers, default=0) <= LIMIT and max(rule.cap_nanos or 0, rule.minimum_nanos) < LIMIT
         if self.fits:
             self._start, self._upper = np.array(starts, dtype=np.int64), np.array(uppers, dtype=np.int64)
@@ -58,7 +58,7 @@ class PriceColumns:
     def bound(self, most: int, unit: int = 0) -> int:
         """What no value or step goes beyond, up or down, for quantities up to `most` and prices of a unit that come
         with uses up to `unit`; LIMIT where the numbers of the price themselves do not fit."""
-        if not self.fits or most + self._step_sum >= LIMIT:
+        if not self.fits or 2 * (most + self._step_sum) >= LIMIT:
             return LIMIT
         if self.plain:
             return self.price.value(most, 1)

@@ -24,6 +24,9 @@ from nanotally.streams.domain.rating_columns import Uses, rate_columns, rate_pla
 from nanotally.streams.domain.records import BoolArray, Int64Array
 from nanotally.streams.domain.scopes import ScopeRows
 
+QUANTITY_MAX = 2**60  # far below 64 bits, so that quantities may be rounded and doubled
+QUANTITY_USUAL = 2**32
+
 
 def rate(price: Price, groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
     """Rates n uses of one rule in row order. groups: the uses by their scope; before: the scopes' state, by group.
@@ -46,10 +49,10 @@ def rate_mixed(prices: Sequence[Price], groups: Groups, before: ScopeRows, asked
 def _rate(prices: list[Price], which: Int64Array, groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
     """By columns where that is possible, scope by scope."""
     n = len(which)
-    uses, refused = _uses(prices, which, asked)
-    fits = int(before.quantity.max(initial=0)) + int(uses.counted.max(initial=0)) * (n + 1) < LIMIT
-    if not n or not fits or not all(price.columns.fits for price in prices):
+    most = max(int(asked.quantity.max(initial=0)), int(before.quantity.max(initial=0)))
+    if not n or most >= QUANTITY_MAX or not all(price.columns.fits for price in prices):
         return exact.rate([prices[place] for place in which.tolist()], groups, before, asked)
+    uses, refused = _uses(prices, which, asked)
     den, slow = _denominators(uses, groups, before)
     slow |= _slow_scopes(uses, refused, groups, before, asked)
     out = _by_columns(uses, groups, before, den, slow)
@@ -85,7 +88,7 @@ def _by_columns(uses: Uses, groups: Groups, before: ScopeRows, den: Int64Array, 
 def _huge(uses: Uses, groups: Groups, before: ScopeRows) -> BoolArray:
     """Scopes with quantities and totals that are far from usual: bool[g]."""
     most = np.maximum.reduceat(uses.counted[groups.order], groups.starts)
-    huge: BoolArray = (most >= 2**32) | (before.quantity >= 2**48) | (np.abs(before.total) >= 2**60)
+    huge: BoolArray = (most >= QUANTITY_USUAL) | (before.quantity >= 2**48) | (np.abs(before.total) >= 2**60)
     return huge
 
 
@@ -94,7 +97,7 @@ def _uses(prices: list[Price], which: Int64Array, asked: Asked) -> tuple[Uses, B
     counted = asked.quantity.copy()
     for place, price in enumerate(prices):
         rounding = price.rule.rounding
-        if rounding is not None and rounding.event and price.columns.fits:
+        if rounding is not None and rounding.event:
             mine = np.flatnonzero(which == place)
             counted[mine] = price.columns.counted(asked.quantity[mine])
     refused = np.array([price.refuses(None) for price in prices], dtype=bool)[which]
@@ -109,7 +112,7 @@ def _uses(prices: list[Price], which: Int64Array, asked: Asked) -> tuple[Uses, B
             no_price = prices[place].refuses(came)
             known[key] = no_price, None if no_price else prices[place].unit_of(came)
         refused[row], value = known[key]
-        if value is not None and prices[place].columns.fits:
+        if value is not None:
             unit[row], has_unit[row] = value, True
     return Uses(prices, which, counted, asked.first, unit, has_unit), refused
 
@@ -143,8 +146,9 @@ def _slow_scopes(uses: Uses, refused: BoolArray, groups: Groups, before: ScopeRo
         slow |= before.over != price.columns.over(before.quantity)
     limits = [price.rule.limit for price in prices if price.rule.limit is not None]
     if limits:
-        used = np.add.reduceat(uses.counted[groups.order], groups.starts)
-        slow |= used > min(limits) - before.quantity
+        counted = uses.counted[groups.order]
+        used = np.add.reduceat(np.minimum(counted, QUANTITY_USUAL), groups.starts)
+        slow |= (used > min(limits) - before.quantity) | (np.maximum.reduceat(counted, groups.starts) > QUANTITY_USUAL)
     return slow
 
 

@@ -258,6 +258,10 @@ def test_nothing_wraps() -> None:
     found = rated(huge, 7_000, 10**15, 7)
     assert refusals(found) == ["", "out_of_range", ""]
     assert found.amount.tolist() == [4 * 10**18, 0, 4 * 10**15]
+    own = price(price_from=PriceFrom("event", "price", Fraction(0), Fraction(10**18), Fraction(10**9)))
+    assert refusals(rated(own, 10**3, 10**4, unit_price=[Fraction(4 * 10**6)] * 2)) == ["", "out_of_range"]
+    limited = price(tier(None, "1"), limit=10**15 + 5)
+    assert refusals(rated(limited, 10**15, 10**15, 5, 1)) == ["", "limit", "", "limit"]
     over = price(tier(None, "1"), overage=Overage(Fraction(0), Fraction(10**4)))
     assert refusals(rated(over, 10**14, 10**15)) == ["", "out_of_range"]
 
