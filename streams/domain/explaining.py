@@ -87,13 +87,10 @@ def _item(event: Mapping[str, Any], catalogs: Sequence[CatalogVersion]) -> Catal
 
 def _catalog(event: Mapping[str, Any], catalogs: Sequence[CatalogVersion]) -> CatalogVersion | None:
     """The newest version that was in force at the use and has its item; None where no catalog has it."""
-    begun = [
-        c
-        for c in catalogs
-        if c.effective_from_us <= event["occurred_at"] and (not c.products or event["product"] in c.products)
-    ]
+    begun = [c for c in catalogs if c.effective_from_us <= event["occurred_at"]]
     newest = {c.catalog: c for c in sorted(begun, key=lambda c: (c.effective_from_us, c.version))}
-    return next((c for _, c in sorted(newest.items()) if event["item"] in c.item_by_id), None)
+    mine = (c for _, c in sorted(newest.items()) if not c.products or event["product"] in c.products)
+    return next((c for c in mine if event["item"] in c.item_by_id), None)
 
 
 def _use(
@@ -108,16 +105,25 @@ def _use(
     item = None if catalog is None else catalog.item_by_id[event["item"]]
     pieces = pieces_of_use(event, [versions[i] for i, _ in rule_lines], item)
     same("number of rule lines", len(pieces), len(rule_lines))
-    out = [
-        rule_line(f"line {i}", line, charge, piece, number == 0, catalog, item)
-        for number, ((i, line), piece) in enumerate(zip(rule_lines, pieces, strict=True))
-    ]
+    out: list[LineExplained] = []
+    for (i, line), piece in zip(rule_lines, pieces, strict=True):
+        out.append(rule_line(f"line {i}", line, charge, piece, _is_first(line, out), catalog, item))
     for i, line in enumerate(charge["lines"][len(out) :], len(out)):
         same(f"line {i}, link", "pass", line["link"])
         out.append(pass_line(f"line {i}", line, out, versions[i]))
     passes = {line.pass_name for line in out if line.link == "rule" and line.pass_name}
     same("passes with a line", sorted(passes), sorted(line.name for line in out if line.link == "pass"))
     return out
+
+
+def _is_first(line: Mapping[str, Any], above: Sequence[LineExplained]) -> bool:
+    """Whether no line above is of the same use in the same scope; what counts each use by itself counts it once."""
+    return not any(
+        other.name == line["rule"]
+        and other.rule.scope == line["scope"]
+        and (line["scope"] == "event" or other.scope_start_us == line["scope_start"])
+        for other in above
+    )
 
 
 def _due(charge: Mapping[str, Any], versions: Sequence[TariffVersion]) -> list[LineExplained]:

@@ -31,7 +31,7 @@ def rule_line(
     rule = _rule(at, line, piece, event, item)
     same(f"{at}, catalog", "" if catalog is None else f"{catalog.catalog} v{catalog.version}", line["catalog"])
     same(f"{at}, quantity", counted(rule, piece.quantity), line["quantity"])
-    _check_scope(at, line, rule, charge["booked_at"] if first else max(charge["booked_at"], piece.starts_us))
+    _check_scope(at, line, rule, max(charge["booked_at"], piece.starts_us))
     unit_price, problem = asked_price(rule, event, item)
     if problem or rule.refuse:
         raise Differs(f"{at}, outcome", f"refused: {problem or 'the rule refuses'}", charge["outcome"])
@@ -111,7 +111,8 @@ def pass_line(
     chosen = next((p for p in version.passes if p.name == line["rule"]), None)
     if chosen is None:
         raise Differs(f"{at}, pass", f"one of {', '.join(p.name for p in version.passes) or 'none'}", line["rule"])
-    listed = sum(covered.amount for covered in above if covered.pass_name == chosen.name)
+    # What gives money back is not passed on: a pass never pays out.
+    listed = max(0, sum(covered.amount for covered in above if covered.pass_name == chosen.name))
     same(f"{at}, quantity (list price in nanos)", listed, line["quantity"])
     state = state_of(at, line)
     step = step_of(chosen.price, state, listed)
