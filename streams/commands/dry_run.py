@@ -21,6 +21,7 @@ from nanotally.streams.errors import InvalidInput
 from nanotally.streams.publisher_files import Line
 from nanotally.streams.publisher_uses import InvalidUse, duration_us, micros
 from nanotally.streams.tariffs.books import next_book
+from nanotally.streams.tariffs.catalog_files import read_catalog
 from nanotally.streams.tariffs.publishing import Control, activation, closing
 from nanotally.streams.tariffs.reader import read_tariff
 from nanotally.streams.tariffs.settings import read_settings
@@ -40,10 +41,12 @@ _FIELDS = {
 _REQUIRED = ("occurred_at", "product", "payer", "item", "meter", "quantity")
 
 
-def book_of(tariffs: Sequence[Path], settings: Path | None) -> RuleBook:
-    """The rule book that tariff and settings files make together. Raises TariffErrors, BookErrors, NotFound."""
+def book_of(tariffs: Sequence[Path], settings: Path | None, catalogs: Sequence[Path] = ()) -> RuleBook:
+    """The rule book that tariff, settings and catalog files make together. Raises TariffErrors, BookErrors,
+    NotFound."""
     chosen = read_settings(settings) if settings else Settings()
-    book = next_book(None, [read_tariff(path) for path in tariffs], chosen, 0, None, [])
+    items = [read_catalog(path).version for path in catalogs]
+    book = next_book(None, [read_tariff(path) for path in tariffs], chosen, 0, None, [], items)
     return dataclasses.replace(book, number=0)
 
 

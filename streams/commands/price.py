@@ -24,6 +24,9 @@ def price(
     tariff: Annotated[list[Path], typer.Option("--tariff", metavar="FILE", help="Tariff file; give it once or more.")],
     usage: Annotated[str, typer.Option("--usage", metavar="FILE", help="JSON lines or CSV; - is standard input.")],
     more: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Further tariff files.")] = None,
+    catalog: Annotated[
+        list[Path] | None, typer.Option("--catalog", metavar="FILE", help="Catalog file; give it once or more.")
+    ] = None,
     close: Annotated[
         str | None, typer.Option(metavar="TIME", help="Close the books then; adds what falls due.")
     ] = None,
@@ -44,7 +47,7 @@ def price(
         close_us = None if close is None else instant_us(close)
     except Unreadable as e:
         raise typer.BadParameter(str(e), param_hint="--close") from e
-    book = book_of([*tariff, *(more or [])], settings)
+    book = book_of([*tariff, *(more or [])], settings, catalog or [])
     with ExitStack() as stack:
         keep = None if export is None else _keeper(stack, export, book)
         rejected = _price(DryRun(book, keep), usage, close_us)
