@@ -1,5 +1,8 @@
 """What a tariff file means: every number exact, every part of the language read as it is written."""
 
+# One case a line reads best.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import string
@@ -266,17 +269,45 @@ def test_any_text_gives_findings(text: str) -> None:
     findings_or_version(text)
 
 
+ALL_WORDS = """\
+tariff: t
+version: 1
+effective_from: 2026-12-01T00:00:00Z
+currency: USD
+crossing: start
+groups: {students: ["edu-*", p-17]}
+meters: {m: {unit: second, scale: 3}, a: {unit: USD, scale: 2}, u: {unit: use}, v: {unit: page}}
+splits: {s: {platform: 10% at most 0.10 rest to party:x, w: {of: 15%, "party:a": 1/3, "party:b": rest}, "party:p": first 1, creator: rest}}
+passes: [{pass: day, covers: [pay, item], count: {over: day}, cap: 0.50}, {pass: q, covers: v, count: {over: month}, graduated: {to 5: 100%, above: 80%}}]
+rules:
+  - rule: call
+    when: {meter: m, group: students, level: 1 to 5}
+    count: {per: [payer, session], over: session, ends_after: 30m idle}
+    zone: Europe/Berlin
+    connect: 0.40
+    bands: [{name: peak, days: mon-fri, dates: [12-25], from: "22:00", to: "06:00", steps: {to 60: 1 per started 60, above: 2 by 1 second}}, {otherwise: 0.1}]
+    split: s
+  - {rule: pay, when: {meter: a}, price: 2.9%, each: {fee: 0.30, at_least: 0.05, at_most: 12}, free: {units: 500, events: 3, fee: when reached}, split: s}
+  - {rule: item, when: {meter: u}, price: {by: segment, x: {from: event, at_most: 2, otherwise: 1}, otherwise: refuse}, multiply: [{by: region, eu: 1.2, otherwise: 1}], count: {over: 24h from first paid}, split: s}
+  - {rule: v, when: {meter: v}, volume: {to 10: 5 flat + 1, above: 9}, reprice: never, zero_usage: fee, round: up to 2 pages, commitment: {amount: 10, overage: 2, due: never}, count: {over: year, at_most: 1k}, minimum: 1, split: s}
+"""
 PIECES = (
     *"{}[]:,&*!|>'\"%@`#?-\n\t <=.",
     *(": ", "- ", "\n  ", "\n    ", "rest", "present", "0.5", "1e99", "-1", "per", "1/0", "∞", "٣", "\ud7ff", "10M"),
+    *("free", "refuse", "flat", "started", "by", "otherwise", "first", "at most", "of", "08:00", "mon-fri", "12-25", "2.9%"),
+    *("volume", "steps", "bands", "passes", "free: 3 events", "round: up to 1", "each", "over: session", "tier_by: x"),
     *("above", "meter", "rule", "when", "price", "graduated", "to 1: 2", "count", "cap", "split", "platform", "payer"),
 )  # fmt: skip
+
+
+def test_the_file_with_all_words_is_good() -> None:
+    assert len(read_tariff(ALL_WORDS).rules) == 2 + 1 + 4 + 1
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.data())
 def test_a_spoilt_file_gives_findings(data: st.DataObject) -> None:
-    text = FILE
+    text = data.draw(st.sampled_from([FILE, ALL_WORDS]))
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(text)))
         end = min(len(text), start + data.draw(st.integers(0, 12)))
