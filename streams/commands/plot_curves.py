@@ -16,6 +16,7 @@ from nanotally.streams.tariffs import figures
 SAMPLES = 240
 STEPS_DRAWN = 60  # more started steps than these are drawn as the line that they come to
 LOG_FROM = 50  # borders so many times apart are drawn with an axis of decades
+MINIMUM, LEAST_PASSED = "minimum passed", "minimum of a use passed"
 QUANTITY_MAX = 10**15  # the most that a use may have
 
 
@@ -62,11 +63,16 @@ class Curve:
 
     def _reached(self) -> Iterator[tuple[int, str]]:
         """Where cap, minimum and commitment are reached, which only the function itself can tell."""
-        marks = [(self.rule.cap_nanos, "cap reached"), (self.rule.minimum_nanos or None, "minimum reached")]
+        marks = [(self.rule.cap_nanos, "cap reached"), (self.rule.minimum_nanos or None, MINIMUM)]
         if self.rule.overage is not None:
             marks.append((ceil(self.rule.overage.above), "commitment used up"))
+        if self.rule.each is not None:
+            least, most = self.rule.each.at_least, self.rule.each.at_most
+            marks.append((None if least is None else ceil(least), LEAST_PASSED))
+            marks.append((None if most is None else ceil(most), "maximum of a use reached"))
         for nanos, why in marks:
-            if nanos is not None and (found := self._first_at(Fraction(nanos), why == "minimum reached")) is not None:
+            beyond = why in (MINIMUM, LEAST_PASSED)
+            if nanos is not None and (found := self._first_at(Fraction(nanos), beyond)) is not None:
                 yield found, why
 
     def _first_at(self, nanos: Fraction, beyond: bool) -> int | None:
@@ -103,7 +109,8 @@ class Curve:
         out: list[tuple[int, int, Fraction]] = []
         for low, high in pairwise(edges):
             first = min(low + 1, high)
-            width = step * max(1, (high - first) // step)
+            # Of whole nanos, which a commitment's excess is told in, only a wide piece shows the price.
+            width = step if self.rule.overage is None else step * max(1, (high - first) // step)
             if first + width > high:
                 first, width = low, high - low
             start, end = self.value(first), self.value(first + width)
@@ -133,7 +140,7 @@ def period(rule: Rule) -> int:
 def range_of(rules: Sequence[Rule], meter: Meter) -> tuple[int, bool]:
     """How far the plot of these rules goes (unscaled), and whether its axis is of decades."""
     borders = [quantity for rule in rules for quantity, _ in _written(rule)]
-    if any(rule.cap_nanos or rule.minimum_nanos or rule.overage for rule in rules):
+    if any(rule.cap_nanos or rule.minimum_nanos or rule.overage or rule.each for rule in rules):
         borders += [r for rule in rules if (r := _cap_guess(rule)) is not None]
     if borders:
         high = min(max(borders) * 3 // 2 + 1, QUANTITY_MAX)
@@ -147,9 +154,13 @@ def range_of(rules: Sequence[Rule], meter: Meter) -> tuple[int, bool]:
 
 
 def _cap_guess(rule: Rule) -> int | None:
-    """About where the last of cap, minimum and commitment is reached."""
+    """About where the last of cap, minimum, commitment and bounds of a use is reached; None where there is none."""
     sums = [Fraction(rule.cap_nanos or 0), Fraction(rule.minimum_nanos)]
     sums.append(rule.overage.above if rule.overage is not None else Fraction(0))
+    if rule.each is not None:
+        sums += [limit for limit in (rule.each.at_least, rule.each.at_most) if limit is not None]
+    if not max(sums):
+        return None
     curve = Curve(rule, QUANTITY_MAX)
     quantity = 1
     while quantity < QUANTITY_MAX:

@@ -14,6 +14,7 @@ from nanotally.streams.commands import app, plot, plot_terminal
 from nanotally.streams.commands.plot_axis import Axis, compact, nice_high
 from nanotally.streams.commands.plot_curves import Curve, groups_of, period, range_of
 from nanotally.streams.domain.tariff import Meter, Tier
+from nanotally.streams.domain.terms import Each, Free, Overage
 from nanotally.streams.errors import ExitCode
 from tests.support.payers_bench import rule, version
 from tests.support.tariff_texts import FILE
@@ -38,7 +39,11 @@ def test_a_price_below_a_nano_is_not_rounded() -> None:
 
 
 def test_one_more_unit_costs_what_its_tier_says() -> None:
-    assert Curve(TOKENS, 1500).marginal() == [(0, 10, Fraction(500)), (10, 1000, Fraction(400)), (1000, 1500, Fraction(250))]
+    assert Curve(TOKENS, 1500).marginal() == [
+        (0, 10, Fraction(500)),
+        (10, 1000, Fraction(400)),
+        (1000, 1500, Fraction(250)),
+    ]
 
 
 def test_where_a_cap_is_reached_is_found_to_the_unit() -> None:
@@ -123,3 +128,39 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     file.write_text(FILE, encoding="utf-8")
     said = CliRunner().invoke(app, ["tariff", "show", str(file), "--svg", str(tmp_path / "no" / "prices.svg")])
     assert said.exit_code == ExitCode.INVALID and "cannot be written" in said.stderr
+
+
+def test_bounds_of_a_single_use_are_borders_too() -> None:
+    each = Each(Fraction(30), at_least=Fraction(50), at_most=Fraction(1200))  # 30 + 3 q: above 50 from 7, 1200 at 390
+    card = rule(price="3", scope="event", each=each)
+    curve = Curve(card, 1000)
+    assert [(b.quantity, b.why, b.before) for b in curve.borders] == [
+        (6, "minimum of a use passed", Fraction(50)),
+        (390, "maximum of a use reached", Fraction(1200)),
+    ]
+    assert curve.marginal() == [(0, 6, Fraction(0)), (6, 390, Fraction(3)), (390, 1000, Fraction(0))]
+
+
+def test_what_falls_due_at_the_end_is_part_of_the_price() -> None:
+    curve = Curve(rule(price="3", scope="month", minimum_nanos=30), 50)
+    assert [curve.value(q) for q in (0, 10, 11)] == [30, 30, 33]
+    assert [(b.quantity, b.why) for b in curve.borders] == [(10, "minimum passed")]
+
+
+def test_an_allowance_and_started_steps_are_drawn_as_they_are_charged() -> None:
+    packages = rule(tiers=(Tier(None, Fraction(2), step=10),), scope="month", free=Free(units=5))
+    curve = Curve(packages, 40)
+    assert [curve.value(q) for q in (0, 5, 6, 15, 16)] == [0, 0, 20, 20, 40]
+    assert [(b.quantity, b.why) for b in curve.borders] == [(5, "allowance used up")]
+    assert curve.marginal() == [(0, 5, Fraction(0)), (5, 40, Fraction(2))]
+
+
+def test_a_commitment_makes_the_rest_dearer() -> None:
+    curve = Curve(rule(price="10", scope="month", overage=Overage(Fraction(100), Fraction(2))), 30)
+    assert [curve.value(q) for q in (10, 11)] == [100, 120]
+    assert curve.marginal() == [(0, 10, Fraction(10)), (10, 30, Fraction(20))]
+
+
+def test_above_a_limit_there_is_no_price() -> None:
+    curve = Curve(rule(limit=3), 5)
+    assert [(b.quantity, b.before, b.after) for b in curve.borders] == [(3, Fraction(15_000_000), None)]
