@@ -78,27 +78,27 @@ def _quantities(tariff: Table, model: str, usage: Sequence[Any]) -> Translation:
 
 
 def _use(tariff: Table, model: str, quantity: Fraction, payer: str) -> Use:
-    """The use of a quantity. One below zero gives back what its opposite would have cost, except where the source
-    prices it like zero: within an allowance, under a minimum, and in tiers, which begin at zero."""
+    """The use of a quantity. One below zero gives back what its opposite would have cost; with an allowance it is one
+    of zero."""
     if quantity >= 0:
         return Use(payer, quantity)
-    tiered = model.startswith("graduated") and "block_tiers" not in tariff
-    allowed = "free_units" in tariff and (model != "percentage" or tariff.get("free_applies") == "after_increment")
-    if tiered or allowed or "min" in tariff:
+    if "free_units" in tariff and (model != "percentage" or tariff.get("free_applies") == "after_increment"):
         return Use(payer, NONE)
-    return Use(payer, -quantity, sign=-1, back=True)
+    return Use(payer, -quantity, sign=1 if "min" in tariff else -1, back=True)
 
 
 def mirrored(tariff: Table, model: str) -> tuple[dict[str, Any], str]:
     """The tariff for what is given back: rounding up takes off as much as rounding down adds. It reaches no second tier
-    and no cap."""
+    and no cap. Nothing is given back under a minimum, which is due all the same, nor in tiers, which begin at zero."""
     back: dict[str, Any] = {k: v for k, v in tariff.items() if k not in ("max", "tiers", "block_tiers")}
+    if model == "volume" and "tiers" in tariff and number(tariff["tiers"][0]["flat_fee"]):
+        raise NotExpressible("a quantity below zero in a tier with a flat fee")
+    if "min" in tariff or (model.startswith("graduated") and "block_tiers" not in tariff):
+        return back | {"unit_price": "0"}, "flat"
     if "increment" in back:
         mode = back.get("increment_rounding", "up")
         back["increment_rounding"] = SWAPPED.get(mode, mode)
     first = tariff.get("block_tiers", tariff.get("tiers", [{}]))[0]
-    if "tiers" in tariff and number(first["flat_fee"]):
-        raise NotExpressible("a quantity below zero in a tier with a flat fee")
     if model == "package":
         mode = back.get("package_rounding", "up")
         return back | {"package_rounding": SWAPPED.get(mode, mode)}, model

@@ -107,6 +107,8 @@ def explained(vector: Table, stated: Figures) -> set[str] | None:
     the same, None where it is not the difference."""
     if not _same(calculate(vector), stated):
         return None
+    if _same(calculate(vector, frozenset()), stated):
+        return set()
     return {quirk for quirk in QUIRKS if not _same(calculate(vector, QUIRKS - {quirk}), stated)}
 
 
