@@ -102,14 +102,12 @@ class Simulation:
         days = self._day_codes(taken.booked_at)
         for sums, outcome in zip(self.sides, outcomes, strict=True):
             sums.guard(outcome.paid)
-            sums.guard(outcome.nanos)
             sums.payers.add(payers, outcome.paid)
             sums.items.add(items, outcome.paid)
             sums.features.add(features, outcome.paid)
             sums.days.add(days, outcome.paid, uses=False)
             sums.rules.add(outcome.rule + 1, outcome.paid)
             sums.outcomes.add(outcome.outcome, outcome.paid)
-            sums.accounts.add(outcome.account, outcome.nanos, uses=False)
             sums.revenue += _exact_sum(outcome.paid)
         self.add_dues(outcomes)
 
@@ -122,8 +120,10 @@ class Simulation:
         return chosen
 
     def add_dues(self, outcomes: tuple[Outcome, Outcome]) -> None:
-        """What fell due besides the uses, such as minimums."""
+        """All shares, and what fell due besides the uses, such as minimums."""
         for sums, outcome in zip(self.sides, outcomes, strict=True):
+            sums.guard(outcome.nanos)
+            sums.accounts.add(outcome.account, outcome.nanos, uses=False)
             if not outcome.due_payers:
                 continue
             sums.guard(outcome.due_paid)

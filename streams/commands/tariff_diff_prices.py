@@ -100,7 +100,8 @@ def _examples(
         known = bool(found) and (found[-1].before, found[-1].after) == (example.before, example.after)
         if not known and (most >= SMALLEST or (example.before is None) != (example.after is None)):
             found.append(example)
-        if (known or len(found) >= 5) and quantity > last:
+        alike = known or len(found) >= 5 or (example.before == example.after and bool(found))
+        if alike and quantity > last:
             break
     if len(found) > EXAMPLES_MAX:  # the ends, and some between
         found = [found[round(i * (len(found) - 1) / (EXAMPLES_MAX - 1))] for i in range(EXAMPLES_MAX)]

@@ -28,7 +28,7 @@ from nanotally.streams.commands.simulate_sums import SUM_MAX, Simulation
 from nanotally.streams.commands.simulate_usage import Ledger, from_file
 from nanotally.streams.commands.tariff_sources import Named
 from nanotally.streams.domain.records import LONG_AGO, NO_END
-from nanotally.streams.domain.tariff import Condition, RuleBook, TariffVersion, Tier
+from nanotally.streams.domain.tariff import Condition, Pass, RuleBook, TariffVersion, Tier
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.errors import ExitCode, InvalidInput, Transient
 from nanotally.streams.publisher_ledger import Records
@@ -118,6 +118,24 @@ def test_refusals_are_counted_by_their_reason() -> None:
     told = report(simulated(version(FIVE), version(rule(price="5", limit=15))), "old", "new", "uses", "USD", None)
     assert set(told.outcomes) == {("charged", 4, 3), ("refused: limit", 0, 1)}
     assert (told.before, told.after) == (130, 80)
+
+
+def test_what_falls_due_is_in_the_revenue_and_with_those_who_earn_it() -> None:
+    found = simulated(version(FIVE), version(rule(price="5", scope="month", minimum_nanos=60)))
+    told = report(found, "old", "new", "uses", "USD", None)
+    # ann paid 100, bob 25 and 35 at the end, cid 5 and 55; the month ends within the 40 days
+    assert (told.after, told.due) == (220, (0, 90))
+    assert changes(found, "payers") == {"ann": (100, 100), "bob": (25, 60), "cid": (5, 60)}
+    for s in found.sides:
+        assert int(s.accounts.nanos.sum()) == s.revenue
+
+
+def test_a_pass_caps_what_payers_pay_and_its_pool_is_empty_in_the_end() -> None:
+    capped = Pass("day", ("article",), replace(rule("day", price="1"), scope="day", cap_nanos=40, split="standard"))
+    found = simulated(version(FIVE), version(FIVE, passes=(capped,)))
+    assert changes(found, "payers") == {"ann": (100, 40), "bob": (25, 25), "cid": (5, 5)}
+    assert found.sides[1].revenue == 70 == int(found.sides[1].accounts.nanos.sum())
+    assert changes(found, "other parties")["pool:t/day"] == (0, 0)
 
 
 def test_sums_that_could_wrap_are_refused() -> None:
