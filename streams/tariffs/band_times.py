@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from nanotally.streams.domain.tariff import Condition
@@ -64,11 +65,13 @@ def _after(date: str) -> str:
     return f"{day + timedelta(days=1):%m-%d}"
 
 
+@lru_cache(maxsize=50_000)
 def as_text(local: datetime, zone: str) -> str:
     """'2027-01-04T08:00:00+01:00', a local time as an event would have it."""
     return local.replace(tzinfo=ZoneInfo(zone)).isoformat()
 
 
+@lru_cache(maxsize=50_000)
 def local_of(text: str, zone: str) -> datetime:
     """The local time in a zone of an instant with its offset."""
     return datetime.fromisoformat(text).astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)

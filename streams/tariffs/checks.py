@@ -14,6 +14,7 @@ from nanotally.streams.tariffs.text_sets import find
 from nanotally.streams.tariffs.yaml_nodes import Table
 
 Rules = Sequence[ReadRule]
+TAKERS_MAX = 6  # as many names as a message can bear
 
 
 def check_rules(rules: Rules, products: Sequence[str], meters: Collection[str], findings: Findings) -> None:
@@ -105,6 +106,8 @@ def _dead_words(dead: Dead, places: Mapping[str, Place], products: Sequence[str]
             "mend `when`: a use has an item and a product always",
         )
     takers = list(dict.fromkeys(_taker(r, dead.rule, places) for r in dead.by))
+    if len(takers) > TAKERS_MAX:
+        takers = [*takers[: TAKERS_MAX - 1], f"{len(takers) - TAKERS_MAX + 1} others"]
     verb = "takes" if len(takers) == 1 else "together take"
     name = repr(dead.rule.name) if not dead.rule.variant else repr(dead.rule.variant)
     return (

@@ -67,6 +67,12 @@ def _allowance(body: Body, function: str, rule: Rule, at_most: int | None) -> No
         body.error("free", "after: rounding, and nothing is rounded", "say round: up to 1 second, or take it out")
     if free.reached and rule.each is None:
         body.error("free", "fee: when reached, and no use has a fee", "add each: {fee: 0.30}, or take it out")
+    if free.events is not None and rule.scope == "event":
+        body.error(
+            "free",
+            "each use is the first of its scope, so all of them would be free",
+            "say over which time with count: {per: [payer], over: month}",
+        )
     by_use = "an allowance of uses" if free.events is not None else "an allowance beside 'each'"
     if free.events is None and rule.each is None:
         return

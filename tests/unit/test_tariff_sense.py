@@ -41,6 +41,7 @@ SENSE = [
     ("price: 5 flat + 1\nfree: 3 events", "rules.r.free", "needs one price per unit", "put the fee into each"),
     ("price: 1\nfree: 3 events\nround: up to 5 pages", "rules.r.round", "an allowance of uses needs the uses rounded one by one", "per event"),
     (f"price: 1\nfree: 3 events{DAY[:-1]}, at_most: 5}}", "rules.r.free", "an allowance of uses, and at_most", "keep one"),
+    (f"price: 1\nfree: 3 events{EVENT}", "rules.r.free", "each use is the first of its scope, so all of them would be free", "over: month"),
     (f"price: 1\nfree: 3 pages{DAY[:-1]}, at_most: 3}}", "rules.r.free", "nothing is ever charged", "price: free"),
     # fees and limits
     (f"price: 1\neach: {{fee: 1}}{DAY}\ncrossing: cut", "rules.r.each", "is several uses to 'each'", "crossing: start"),
