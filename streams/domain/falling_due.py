@@ -32,13 +32,11 @@ REASONS = ("minimum", "pass")
 
 @dataclass
 class FallenDue:
-    """A charge without a use: `lines`, all of row 0; meter and scale that it is tallied under, of a pass '' and 0."""
+    """A charge without a use, hence without product and meter: `lines`, all of row 0."""
 
     payer: str
     reason: str
     currency: str
-    meter: str
-    scale: int
     booked_at_us: int
     lines: Lines
     pool: str | None = None  # what is shared out leaves it
@@ -59,7 +57,8 @@ def fallen_due(due: Due, book: CompiledBook, scopes: Scopes, splits: Splits, due
     covering = -1 if kind == SHARING else int(book.covering[link.number])
     if kind == MINIMUM:
         lines.covering[:] = covering
-        lines.named[:] = bool(due.weights) and sum(due.weights.values()) > 0
+        alone = splits.number(currency, only(PLATFORM))  # what is the platform's alone is of no split
+        lines.named = lines.numbers["resolved"] != alone
         lines.paid = np.zeros(len(lines), dtype=np.int64) if covering >= 0 else lines.numbers["amount"]
     divided = splits.divide(lines.numbers["resolved"], lines.moved)
     lines.numbers["base_before"], lines.nanos = divided.base_before, divided.nanos
@@ -67,10 +66,8 @@ def fallen_due(due: Due, book: CompiledBook, scopes: Scopes, splits: Splits, due
         settled = _through_pass(due, book.links[covering], scopes, splits)
         lines = Lines.joined([lines, settled])
         dues.note(book, lines, {0: due.payer})
-    meter = link.rule.meter if kind == MINIMUM else ""
-    scale = link.version.meter_by_name[meter].scale if meter else 0
     pool = pool_of(link) if kind == SHARING else None
-    return FallenDue(due.payer, REASONS[due.kind], currency, meter, scale, due.end_us - 1, lines, pool)
+    return FallenDue(due.payer, REASONS[due.kind], currency, due.end_us - 1, lines, pool)
 
 
 def link_of(due: Due, book: CompiledBook) -> NumberedRule:

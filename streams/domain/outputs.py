@@ -83,7 +83,7 @@ class Outputs:
             account, nanos = shares_of(due, splits)
             state.sums[f"paid.{due.currency}"] += due.paid
             state.sums[f"shares.{due.currency}"] += exact_sum(nanos)
-            self._deltas.add_due(("", due.meter, due.scale, due.currency), due.booked_at_us, account, nanos)
+            self._deltas.add_due(("", "", 0, due.currency), due.booked_at_us, account, nanos)
 
     def _came_at(self) -> Int64Array:
         """Broker's time at which the version of each rule came late; long ago where it did not: int64[rules]."""

@@ -95,15 +95,15 @@ class PayersState:
         """The charge for a scope that has ended and owes something; moves what it moves."""
         assert self.book is not None
         fallen = fallen_due(due, self.book, self.scopes, self.splits, self.dues)
-        self.tally_due(fallen.payer, fallen.meter, fallen.scale, fallen.currency, fallen.booked_at_us, fallen.paid)
+        self.tally_due(fallen.payer, fallen.currency, fallen.booked_at_us, fallen.paid)
         return fallen
 
-    def tally_due(self, payer: str, meter: str, scale: int, currency: str, booked_at_us: int, paid: int) -> None:
-        """Adds what fell due to the payer's windows; nothing was used by it."""
+    def tally_due(self, payer: str, currency: str, booked_at_us: int, paid: int) -> None:
+        """Adds what fell due to the payer's windows; nothing was used by it, of no product and meter."""
         assert self.tallies is not None
         none = np.zeros(1, dtype=np.int64)
         account = np.array([self.payers.add(payer)], dtype=np.int32)
-        series = np.array([self.tallies.series_code("", meter, scale, currency)], dtype=np.int32)
+        series = np.array([self.tallies.series_code("", "", 0, currency)], dtype=np.int32)
         self.tallies.add(account, series, np.array([booked_at_us]), none, none, np.array([paid], dtype=np.int64))
 
     def fold_chunk(self, chunk: Mapping[str, Any]) -> None:

@@ -202,15 +202,13 @@ class _Fold:
         state.dues.drop(due)
         link = link_of(due, book)
         currency = link.version.currency
-        meter = link.rule.meter if due.kind == MINIMUMS else ""
-        scale = link.version.meter_by_name[meter].scale if meter else 0
         if "pass" in texts:
             covering = int(book.covering[link.number])
             told = self._lines(book, lines, np.where(np.array(texts) == "pass", covering, link.number))
             parts = [resolved for resolved, _ in parts_of(due, currency, state.splits)]
             told.numbers["resolved"][told.kind == MINIMUM] = parts
             state.dues.note(book, told, {row: due.payer})
-        state.tally_due(due.payer, meter, scale, currency, due.end_us - 1, self._paid(row))
+        state.tally_due(due.payer, currency, due.end_us - 1, self._paid(row))
 
     def _paid(self, row: int) -> int:
         paid: Any = self.batch.column("paid_nanos")[row].as_py()

@@ -74,7 +74,7 @@ def test_dues_come_by_their_end_before_the_windows_close_and_before_the_use_is_p
     told = {
         (t["size"], t["product"], t["meter"], t["scale"]): (t["count"], t["amount_nanos"]) for t in bench.of("Tally")
     }
-    assert told["day", "", "page", 0] == (0, "90") and told["hour", "", "play", 3] == (0, "6")
+    assert told["day", "", "", 0] == (0, "96") and told["hour", "", "", 0] == (0, "90")
 
 
 def test_the_minimum_of_an_event_is_due_at_once() -> None:
