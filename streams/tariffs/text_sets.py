@@ -13,7 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
-from nanotally.streams.domain.decimals import decimal_of
+from nanotally.streams.domain.conditions import in_range as number_in_range
 from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition
 from nanotally.streams.tariffs import figures
 from nanotally.streams.tariffs.band_times import as_text, in_band, local_of, local_times
@@ -21,6 +21,7 @@ from nanotally.streams.tariffs.ranges import NUMBER_FIELDS
 
 OPTIONAL_FIELDS = ("creator", "session", "duration")  # of an event; attributes are optional too
 STATES_MAX = 5_000
+_DECIMAL = re.compile(r"-?\d{1,18}(\.\d{1,24})?", re.ASCII)
 
 
 class TooHard(Exception):
@@ -126,14 +127,8 @@ def _numeral(
 
 
 def in_range(condition: Condition, value: str) -> bool:
-    """Whether the text is a decimal number within the range."""
-    try:
-        unscaled, scale = decimal_of(value)
-    except ValueError:
-        return False
-    low, high = condition.values
-    number = Fraction(unscaled, 10**scale)
-    return (not low or number >= Fraction(low)) and (not high or number <= Fraction(high))
+    """Whether the text is a decimal number within the range, as the engine takes it."""
+    return _DECIMAL.fullmatch(value) is not None and number_in_range(condition, Fraction(value))
 
 
 def decimal_text_of(value: Fraction) -> str:

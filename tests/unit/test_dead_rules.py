@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from nanotally.streams.domain.bands import in_band as engine_in_band
+from nanotally.streams.domain.conditions import matches
 from nanotally.streams.domain.tariff import Condition, Rule, Tier
 from nanotally.streams.tariffs.dead_rules import dead_rules, example_use, unmatched_use
 from nanotally.streams.tariffs.findings import TariffErrors
@@ -240,6 +245,49 @@ def test_a_band_of_which_no_time_is_left_is_dead(bands: str, dead: list[str]) ->
     except TariffErrors as e:
         told = [f.field.rpartition(".")[2] for f in e.findings if "it can never match" in f.problem]
     assert told == dead
+
+
+@st.composite
+def band_conditions(draw: st.DrawFn) -> Condition:
+    clocks = ["00:00:00", "01:30:00", "08:00:00", "22:00:00", "24:00:00"]
+    days = draw(st.sampled_from(["", "1", "12345", "67", "5"]))
+    dates = draw(st.sampled_from(["", "02-28", "02-29", "12-31,01-01", "03-29"]))
+    zone = draw(st.sampled_from(["UTC", "Europe/Berlin", "America/New_York"]))
+    return Condition(
+        "occurred_at", "band", (zone, days, dates, draw(st.sampled_from(clocks[:4])), draw(st.sampled_from(clocks)))
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(band_conditions(), st.integers(1_600_000_000, 2_000_000_000), st.sampled_from([0, 1799, 1800, 43_200]))
+def test_the_reader_and_the_engine_mean_the_same_times(condition: Condition, day_s: int, second: int) -> None:
+    at_s = day_s // 86_400 * 86_400 + second
+    text = datetime.fromtimestamp(at_s, UTC).isoformat()
+    assert holds(condition, text) == bool(engine_in_band(condition, np.array([at_s * 10**6], dtype=np.int64))[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(band_conditions(), st.lists(band_conditions(), max_size=3))
+def test_where_no_time_is_found_there_is_none(inside: Condition, outside: list[Condition]) -> None:
+    try:
+        found = find("occurred_at", [inside], outside)
+    except TooHard:
+        return
+    if found is not None:
+        assert found.value is not None
+        assert holds(inside, found.value) and not any(holds(c, found.value) for c in outside)
+        return
+    hours = np.arange(1_704_067_200, 1_704_067_200 + 5 * 366 * 86_400, 1800, dtype=np.int64) * 10**6  # from 2024 on
+    left = engine_in_band(inside, hours)
+    for condition in outside:
+        left &= ~engine_in_band(condition, hours)
+    assert not left.any()
+
+
+@pytest.mark.parametrize("text", ["5", "5.0", "-5", "+5", "5e0", ".5", "5.", "", "x", " 5", "0005", "٥"])
+def test_the_reader_and_the_engine_mean_the_same_numbers(text: str) -> None:
+    condition = Condition("level", "range", ("-9", "9"))
+    assert holds(condition, text) == bool(matches(condition, pa.array([text], pa.string()))[0])
 
 
 def test_times_that_no_band_holds_are_told() -> None:
