@@ -114,7 +114,8 @@ def verify(proof: Table) -> list[str]:
         rules = [r for r in document["rules"] if r["name"] == line["rule"] and r.get("variant", "") == line["variant"]]
         if line["link"] == "pass":
             rules = [p["price"] for p in document["passes"] if p["name"] == line["rule"]]
-            listed = sum(other["amount_nanos"] for other in proof["lines"] if other["pass"] == line["rule"])
+            mine = (x for x in proof["lines"] if x["tariff_hash"] == line["tariff_hash"] and x["pass"] == line["rule"])
+            listed = sum(other["amount_nanos"] for other in mine)
             same(f"{at}, quantity", max(0, listed), line["quantity"])
         if line["link"] in ("rule", "pass"):
             after = F(line["total_before"]) + step_of(rules[0], line)

@@ -111,8 +111,9 @@ def _use(
     for i, line in enumerate(charge["lines"][len(out) :], len(out)):
         same(f"line {i}, link", "pass", line["link"])
         out.append(pass_line(f"line {i}", line, out, versions[i]))
-    passes = {line.pass_name for line in out if line.link == "rule" and line.pass_name}
-    same("passes with a line", sorted(passes), sorted(line.name for line in out if line.link == "pass"))
+    passes = {f"{line.pass_name} v{line.version.version}" for line in out if line.link == "rule" and line.pass_name}
+    settled = sorted(f"{line.name} v{line.version.version}" for line in out if line.link == "pass")
+    same("passes with a line", sorted(passes), settled)
     return out
 
 

@@ -112,7 +112,8 @@ def pass_line(
     if chosen is None:
         raise Differs(f"{at}, pass", f"one of {', '.join(p.name for p in version.passes) or 'none'}", line["rule"])
     # What gives money back is not passed on: a pass never pays out.
-    listed = max(0, sum(covered.amount for covered in above if covered.pass_name == chosen.name))
+    mine = (other for other in above if other.pass_name == chosen.name and other.version == version)
+    listed = max(0, sum(other.amount for other in mine))
     same(f"{at}, quantity (list price in nanos)", listed, line["quantity"])
     state = state_of(at, line)
     step = step_of(chosen.price, state, listed)
