@@ -73,7 +73,7 @@ def too_dear(
         if plain[place] and below[row] <= most.numerator // most.denominator:
             continue
         before, after = _states(rated, row)
-        if before.asks(prices[place], after) > most:
+        if before.too_dear(prices[place], after, most):
             found.append(row)
     return found
 
@@ -164,7 +164,7 @@ class ScopeState:
         if max(quantity + over, abs(total), abs(due), abs(amount)) >= LIMIT:
             return Verdict.refused(OUT_OF_RANGE)
         after = ScopeState(self.uses + use.first, quantity, over, total, rest, common, self.charged + amount)
-        if use.max_price is not None and self.asks(price, after) > use.max_price:
+        if use.max_price is not None and self.too_dear(price, after, use.max_price):
             return Verdict.refused(ABOVE_MAX_PRICE)
         numbers = (counted, self.uses, self.quantity, self.over, over, self.total, remainder, total, rest, common,
                    self.charged, amount, CHARGED)  # fmt: skip
@@ -187,6 +187,10 @@ class ScopeState:
         if rule.cap_nanos is not None:
             asked = min(asked, Fraction(max(0, rule.cap_nanos - self.charged)))
         return max(asked, Fraction(rule.minimum_nanos - self.charged)) if rule.scope == "event" else asked
+
+    def too_dear(self, price: Price, after: ScopeState, most: Fraction) -> bool:
+        """Whether a use asks for more than it may cost."""
+        return self.asks(price, after) > most
 
     @property
     def exact(self) -> Fraction:

@@ -40,10 +40,35 @@ def rate(price: Price, groups: Groups, before: ScopeRows, asked: Asked) -> Rated
 
 def rate_mixed(prices: Sequence[Price], groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
     """As `rate`, with a price of each use: variants or versions of a rule that meet in one scope."""
+    if not prices:
+        return Rated.refused(0, CHARGED)
     number = {price: place for place, price in enumerate(dict.fromkeys(prices))}
     if len(number) == 1:
         return rate(prices[0], groups, before, asked)
-    return _rate(list(number), np.array([number[price] for price in prices], dtype=np.int64), groups, before, asked)
+    which = np.array([number[price] for price in prices], dtype=np.int64)
+    by_order = [place for price, place in number.items() if _by_order(price)]
+    if not by_order:
+        return _rate(list(number), which, groups, before, asked)
+    # Among others their uses are rated one by one, but not in scopes that have no other.
+    ordered = which[groups.order]
+    least = np.minimum.reduceat(ordered, groups.starts)
+    alone = (least == np.maximum.reduceat(ordered, groups.starts)) & np.isin(least, by_order)
+    out = Rated.refused(len(which), CHARGED)
+    for place in (*by_order, None):
+        chosen = ~alone if place is None else alone & (least == place)
+        rows, places = np.flatnonzero(chosen[groups.codes]), np.flatnonzero(chosen)
+        if len(rows):
+            part, some = _part(groups, chosen, rows), before.pick(places)
+            if place is None:
+                out.put(rows, _rate(list(number), which[rows], part, some, asked.pick(rows)))
+            else:
+                out.put(rows, rate(list(number)[place], part, some, asked.pick(rows)))
+    return out
+
+
+def _by_order(price: Price) -> bool:
+    """Whether columns can do with the price only where it is alone in its scope."""
+    return price.rule.falling or price.carries
 
 
 def _rate(prices: list[Price], which: Int64Array, groups: Groups, before: ScopeRows, asked: Asked) -> Rated:
@@ -137,8 +162,7 @@ def _slow_scopes(uses: Uses, refused: BoolArray, groups: Groups, before: ScopeRo
     if asked.tier_quantity is not None and any(price.rule.tier_by for price in prices):
         rows = rows | np.array([quantity is not None for quantity in asked.tier_quantity], dtype=bool)
     if len(prices) > 1:
-        ordered = np.array([price.rule.falling or price.carries for price in prices], dtype=bool)
-        rows = rows | ordered[uses.which]
+        rows = rows | np.array([_by_order(price) for price in prices], dtype=bool)[uses.which]
     slow = np.zeros(len(groups), dtype=bool)
     slow[groups.codes[rows]] = True
     if len(prices) == 1 and prices[0].carries:

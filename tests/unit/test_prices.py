@@ -324,6 +324,22 @@ def test_a_falling_variant_gives_back_among_others_that_do_not() -> None:
     assert amounts([falling, price(tier(None, "1")), falling], 10, 0, 1) == [50, 0, -17]
 
 
+def test_a_variant_that_carries_is_rated_in_columns_where_it_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    singly: list[int] = []
+    sound = exact.rate
+
+    def counted(prices: Sequence[Price], *rest: Any) -> Rated:
+        singly.append(len(prices))
+        return sound(prices, *rest)
+
+    monkeypatch.setattr(exact, "rate", counted)
+    peak, night = price(tier(None, "2", step=60), carry=True), price(tier(None, "1", step=30), carry=True)
+    scopes = group_codes(np.array([0, 1, 2, 2, 1, 0]))
+    asked = Asked(np.array([50, 50, 50, 20, 20, 20]))
+    found = rate_mixed([peak, night, peak, night, night, peak], scopes, ScopeRows.new(3, 1), asked)
+    assert found.amount.tolist() == [120, 60, 120, 30, 30, 120] and singly == [2]
+
+
 def test_a_rule_whose_reader_should_have_refused_it_is_a_broken_invariant() -> None:
     with pytest.raises(BrokenInvariant, match="one price per unit only"):
         price(*LADDER, free=Free(events=1))
