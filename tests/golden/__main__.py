@@ -20,6 +20,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         vectors: list[dict[str, Any]] = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+        if not isinstance(vectors, list):
+            raise ValueError("no list of vectors")
     except (OSError, ValueError) as e:
         print(f"{arguments[0]}: cannot be read: {e}", file=sys.stderr)
         return 2

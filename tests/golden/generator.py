@@ -98,7 +98,7 @@ class _Draw:
         elif self.maybe(0.05) and model in ("flat", "increment", "package", "graduated", "percentage"):
             usage = [text(-Fraction(usage[0]))]
         elif model == "volume" and self.maybe(0.3) and "tiers" in tariff:
-            usage, how = [{"quantity": usage[0], "tier_quantity": self.number(60)}], "total"
+            usage = [{"quantity": usage[0], "tier_quantity": self.number(60)}]
         if how != "total":
             tariff["accumulate"] = how
         if self.maybe():
@@ -109,7 +109,7 @@ class _Draw:
             if "free_units" in tariff and self.maybe(0.5):
                 tariff["free_applies"] = "after_increment"
         if family == "cap" or self.maybe(0.1):
-            tariff["max"] = self.number(90, (0, 2), 1)
+            tariff["max"] = self.number(90, (0, 2))
         if family == "minimum" or self.maybe(0.1):
             self._minimum(tariff)
         if self.maybe():
@@ -122,7 +122,7 @@ class _Draw:
         return {"model": family, "tariff": tariff, "usage": usage}
 
     def _minimum(self, tariff: Tariff) -> None:
-        tariff["min"] = self.number(60, (0, 2), 1)
+        tariff["min"] = self.random.choice(["0", *[self.number(60, (0, 2)) for _ in range(5)]])
         if self.maybe():
             tariff["overage_factor"] = self.random.choice(["2", "1.5", "0.5"])
         elif self.maybe():
@@ -161,14 +161,19 @@ class _Draw:
         self._tiers(tariff, "rate_percent")
 
     def _tiers(self, tariff: Tariff, price: str) -> None:
-        borders = sorted({Fraction(self.number(80, (0, 0, 1), 1)) for _ in range(self.random.randint(0, 4))})
+        borders = sorted(
+            {
+                Fraction(self.number(80, (0, 0, 1), self.random.choice([0, 1, 1])))
+                for _ in range(self.random.randint(0, 4))
+            }
+        )
         tiers: list[Tariff] = [{"up_to": text(border)} for border in borders] + [{"up_to": None}]
         if len(tiers) > 1 and self.maybe(0.2):
             tiers.pop()
         for tier in tiers:
             tier[price] = self.number(20, (0, 1)) if price == "rate_percent" else self.price()
             tier["flat_fee"] = self.random.choice(["0", "0", self.number(50, (0, 2))])
-            if price == "unit_price" and self.maybe(0.15):
+            if self.maybe(0.15):
                 tier["package_size"] = self.random.choice(["10", "3", "0.5"])
         tariff["tiers"] = tiers
         if self.maybe(0.6):
@@ -279,7 +284,7 @@ class _Draw:
     def _window_band(self) -> Tariff:
         band: Tariff = {"unit_price": self.price()}
         if self.maybe(0.6):
-            band |= {"min": self.number(20, (0, 2), 1), "min_due": self.random.choice(["yes", "no"])}
+            band |= {"min": self.number(20, (0, 2)), "min_due": self.random.choice(["yes", "no"])}
             if self.maybe(0.6):
                 band["overage_factor"] = self.random.choice(["2", "1.5", "0.5"])
         return band

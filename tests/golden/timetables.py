@@ -7,7 +7,17 @@ from typing import Any
 
 from tests.golden.calculator import NONE, Table, number
 from tests.golden.uses import Translation, Use
-from tests.golden.words import NotExpressible, decimal, decimals, file_text, limit_lines, nanos, price_text, rule_text
+from tests.golden.words import (
+    NotExpressible,
+    decimal,
+    decimals,
+    file_text,
+    limit_lines,
+    nanos,
+    plainer,
+    price_text,
+    rule_text,
+)
 
 
 def sessions(tariff: Table, usage: Sequence[Any]) -> Translation:
@@ -49,12 +59,11 @@ def windows(tariff: Table, usage: Sequence[Any]) -> Translation:
 
 
 def _window(band: Table) -> list[str]:
+    band = plainer(band)
     lines = [f"price: {price_text(number(band['unit_price']))}"]
     least, factor = number(band.get("min", "0")), number(band.get("overage_factor", "1"))
     due = band.get("min_due") == "yes"
     if "min" in band and factor != 1:
-        if least == 0:
-            raise NotExpressible("an overage over a commitment to nothing")
         lines.append(
             f"commitment: {{amount: {nanos(least)}, overage: {decimal(factor)}, due: {'at end' if due else 'never'}}}"
         )

@@ -24,6 +24,7 @@ from tests.golden.words import (
     decimals,
     file_text,
     limit_lines,
+    plainer,
     price_text,
     rule_text,
     tier_text,
@@ -37,12 +38,12 @@ def translate(vector: Table) -> Translation:
     tariff, usage = vector["tariff"], vector["usage"]
     first = usage[0] if usage else None
     if isinstance(first, Mapping) and "seconds" in first:
-        return timetables.sessions(tariff, usage)
+        return timetables.sessions(plainer(tariff), usage)
     if isinstance(first, Mapping) and "start" in first:
         return timetables.windows(tariff, usage)
     if vector["model"] == "percentage":
         return _percentages(tariff, usage)
-    return _quantities(tariff, tariff.get("base_model", vector["model"]), usage)
+    return _quantities(plainer(tariff), tariff.get("base_model", vector["model"]), usage)
 
 
 # ---- quantities ----
@@ -53,7 +54,9 @@ def _quantities(tariff: Table, model: str, usage: Sequence[Any]) -> Translation:
     how = tariff.get("accumulate", "total")
     if how not in ("total", "running", "each"):
         raise NotExpressible(f"accumulate: {how}")
-    chooses = usage[0].get("tier_quantity") if len(usage) == 1 and isinstance(usage[0], Mapping) else None
+    chooses = None
+    if len(usage) == 1 and isinstance(usage[0], Mapping) and how == "total" and model == "volume" and "tiers" in tariff:
+        chooses = usage[0].get("tier_quantity")
     negative = any(q < 0 for q in quantities)
     if how == "total" and negative:
         quantities = [sum(quantities, NONE)]
@@ -63,11 +66,11 @@ def _quantities(tariff: Table, model: str, usage: Sequence[Any]) -> Translation:
     else:
         way = "own" if how == "each" or chooses is not None or quantities[0] < 0 else "shared"
     uses = [_use(tariff, model, q, "p" if way == "shared" else f"p{n}") for n, q in enumerate(quantities)]
-    if chooses is not None and model == "volume":
+    if chooses is not None:
         uses = [Use("p0", uses[0].quantity, chooses=number(chooses))]
     words = _Words(tariff, model, [q for use in uses for q in (use.quantity, use.chooses or NONE)])
     over = "event" if way == "own" else "month"
-    if chooses is not None and model == "volume":
+    if chooses is not None:
         words.lines.append("tier_by: tier_quantity")
     rules = [words.rule("r", "m", over)]
     if any(use.back for use in uses):
@@ -170,7 +173,9 @@ class _Words:
         low, text = NONE, ""
         for tier in _tiers(self.tariff):
             high = None if tier["up_to"] is None else number(tier["up_to"])
-            if high is not None and high <= low and (low > 0 or volume):
+            if high is not None and high <= low:
+                if not entries and self.zero_usage():
+                    raise NotExpressible("a fee for usage of zero only")
                 continue
             text = tier_text(tier)
             entries.append(f"{'above' if high is None else f'to {decimal(high)}'}: {text}")

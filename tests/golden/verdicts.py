@@ -5,11 +5,10 @@ not to the charges: so a wrong charge is never explained away."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from typing import Any
 
 from nanotally.streams.tariffs.findings import TariffErrors
 from tests.golden.calculator import (
@@ -27,18 +26,13 @@ from tests.golden.pricing import Nanos, NotCharged, price
 from tests.golden.splits import divide, floors
 from tests.golden.translation import translate
 from tests.golden.uses import Translation
-from tests.golden.words import NotExpressible
+from tests.golden.words import NotExpressible, scaled
 
 EQUAL, QUIRK, WRONG, NOT_EXPRESSIBLE = "equal", "differs by a listed quirk", "wrong", "not expressible"
 KINDS = (EQUAL, QUIRK, WRONG, NOT_EXPRESSIBLE)
 
 REMAINDER_RULE = "remainder rule: who gets the odd units of a split"
-# What a tariff says in money; a scope holds less than 2^62 nanos, which are 4.6 billion units.
-LARGE = 4 * 10**9
-MONEY = frozenset({
-    "unit_price", "package_price", "flat_fee", "rate_percent", "fixed_fee", "connect_fee", "min", "max",
-    "min_per_event", "max_per_event",
-})  # fmt: skip
+LARGE = 4 * 10**9  # a scope holds less than 2^62 nanos, which are 4.6 billion units
 EACH_FLOORED = "entries priced alone are rounded one by one, here down to the nano"
 
 
@@ -70,17 +64,10 @@ def judge_amounts(vector: Table) -> Verdict:
     unit = 1
     while max(abs(amount) for amount in (plain.total, *(plain.per or ()))) >= unit * LARGE:
         unit *= 1000
-    translation = translate(vector if unit == 1 else in_units_of(vector, unit))
+    translation = translate(vector if unit == 1 else scaled(vector, Fraction(1, unit)))
     got = price(translation)
     verdict = compare(vector, translation, Nanos(got.total * unit, tuple(n * unit for n in got.per)), unit)
     return verdict if unit == 1 else Verdict(verdict.kind, f"charged in units of {unit:,} {verdict.words}".rstrip())
-
-
-def in_units_of(value: Any, unit: int) -> Any:
-    """A vector, or a part of it, with its prices in units of so much money."""
-    if isinstance(value, Mapping):
-        return {k: str(number(v) / unit) if k in MONEY else in_units_of(v, unit) for k, v in value.items()}
-    return [in_units_of(item, unit) for item in value] if isinstance(value, list) else value
 
 
 def compare(vector: Table, translation: Translation, got: Nanos, unit: int = 1) -> Verdict:

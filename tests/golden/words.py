@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from typing import Any
 
 from tests.golden.calculator import NONE, Table, number
+
+# What a tariff says in money.
+MONEY = frozenset({
+    "unit_price", "package_price", "flat_fee", "rate_percent", "fixed_fee", "connect_fee", "min", "max",
+    "min_per_event", "max_per_event",
+})  # fmt: skip
 
 
 class NotExpressible(Exception):
     """The language has no words for what the vector says."""
+
+
+def scaled(value: Any, factor: Fraction) -> Any:
+    """A vector, or a part of it, with its prices times the factor."""
+    if isinstance(value, Mapping):
+        return {k: str(number(v) * factor) if k in MONEY else scaled(v, factor) for k, v in value.items()}
+    return [scaled(item, factor) for item in value] if isinstance(value, list) else value
+
+
+def plainer(tariff: Table) -> Table:
+    """The same tariff without caps of nothing and commitments to nothing, which have no words: with a cap of nothing
+    all is free, beyond a commitment to nothing all is multiplied."""
+    if number(tariff.get("max", "1")) == 0 and tariff.get("max_strategy", "cap") in ("cap", "free"):
+        tariff = {k: v for k, v in (scaled(tariff, NONE) | committed(tariff)).items() if k != "max"}
+    if "overage_factor" in tariff and number(tariff.get("min", "1")) == 0:
+        factor = number(tariff["overage_factor"])
+        tariff = {k: v for k, v in scaled(tariff, factor).items() if k != "overage_factor"}
+    return tariff
+
+
+def committed(tariff: Table) -> Table:
+    """What the tariff says of a commitment."""
+    return {k: v for k, v in tariff.items() if k == "min"}
 
 
 def decimal(value: Fraction) -> str:
@@ -39,11 +69,12 @@ def nanos(value: Fraction) -> str:
 
 def tier_text(tier: Table) -> str:
     fee = number(tier["flat_fee"])
-    if "rate_percent" in tier:
+    if "rate_percent" in tier and "package_size" not in tier:
         rate = f"{decimal(number(tier['rate_percent']))}%"
         return f"{decimal(fee)} flat + {rate}" if fee else rate
     step = number(tier["package_size"]) if "package_size" in tier else None
-    return price_text(number(tier["unit_price"]), fee=fee, step=step)
+    price = number(tier["rate_percent"]) / 100 if "rate_percent" in tier else number(tier["unit_price"])
+    return price_text(price, fee=fee, step=step)
 
 
 def price_text(price: Fraction, fee: Fraction = NONE, step: Fraction | None = None) -> str:
@@ -68,8 +99,6 @@ def limit_lines(tariff: Table) -> list[str]:
     if most is not None and most <= least:  # nothing but the commitment is ever due
         return [f"minimum: {nanos(least)}", f"cap: {nanos(least)}"]
     lines = []
-    if factor != 1 and least == 0:
-        raise NotExpressible("an overage over a commitment to nothing")
     if factor != 1:
         lines.append(f"commitment: {{amount: {nanos(least)}, overage: {decimal(factor)}, due: at end}}")
     elif least:
@@ -77,8 +106,6 @@ def limit_lines(tariff: Table) -> list[str]:
     if most is not None:
         if factor != 1:
             most = least + (most - least) * factor
-        if most * 10**9 < 1:
-            raise NotExpressible("a cap of nothing")
         lines.append(f"cap: {nanos(most)}")
     return lines
 
