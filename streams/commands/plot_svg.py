@@ -30,10 +30,11 @@ COLORS = 6
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name in the legend ('' for none), its points from left to right."""
+    """One curve: its name in the legend ('' for none), its points from left to right, its color (None: the next)."""
 
     name: str
     points: Sequence[tuple[Fraction, Fraction]]
+    color: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,11 @@ def line_chart(
     parts.append(f'<text class="s" text-anchor="middle" transform="translate(16 {(bottom + _TOP) / 2:.0f}) '
                  f'rotate(-90)">{escape(y.title)}</text>')  # fmt: skip
     parts += [_note(note, px, py, bottom, right) for note in notes]
-    for i, line in enumerate(lines):
+    colors = [i % COLORS if line.color is None else line.color for i, line in enumerate(lines)]
+    for line, color in zip(lines, colors, strict=True):
         path = _path([(px(a), py(b)) for a, b in line.points])
-        parts.append(f'<path class="l" style="stroke:var(--c{i % COLORS})" d="{path}"/>')
-    parts += _legend([line.name for line in lines], right)
+        parts.append(f'<path class="l" style="stroke:var(--c{color})" d="{path}"/>')
+    parts += _legend([(line.name, color) for line, color in zip(lines, colors, strict=True)], right)
     label = escape(f"{title}: {y.title} over {x.title}", quote=True)
     return (
         f'<svg class="nano" xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" '
@@ -117,11 +119,11 @@ def _note(note: Note, px: Callable[[Fraction], float], py: Callable[[Fraction], 
     return dot + text(place, py(note.y) - 8 if left else py(note.y) + 16, note.text, anchor)
 
 
-def _legend(names: Sequence[str], right: int) -> list[str]:
+def _legend(names: Sequence[tuple[str, int]], right: int) -> list[str]:
     parts, at = [], float(right)
-    for i, name in reversed(list(enumerate(names))):
+    for name, color in reversed(names):
         if name:
             at -= len(name) * _LETTER_PX + 26
-            parts.append(f'<rect x="{at:.1f}" y="9" width="14" height="4" rx="2" style="fill:var(--c{i % COLORS})"/>')
+            parts.append(f'<rect x="{at:.1f}" y="9" width="14" height="4" rx="2" style="fill:var(--c{color})"/>')
             parts.append(text(at + 19, 15, name))
     return parts

@@ -36,9 +36,9 @@ def days_chart(report: Report) -> str:
     days = [Fraction(at // DAY_US) for at, _, _ in report.days]
     before = [Fraction(nanos, NANOS_PER_UNIT) for _, nanos, _ in report.days]
     after = [Fraction(nanos, NANOS_PER_UNIT) for _, _, nanos in report.days]
-    lines = [plot_svg.Line("after", list(zip(days, after, strict=True)))]
-    if report.before_name:
-        lines.append(plot_svg.Line("before", list(zip(days, before, strict=True))))
+    # Grey and violet: blue and orange mean less and more on this page.
+    lines = [plot_svg.Line("before", list(zip(days, before, strict=True)), 5)] if report.before_name else []
+    lines.append(plot_svg.Line("after" if lines else "", list(zip(days, after, strict=True)), 3))
     x = DayAxis("day (UTC)", days[0], days[-1])
     y = Axis(f"{report.currency} a day", Fraction(0), nice_high(max(max(before), max(after))))
     return plot_svg.line_chart("", x, y, lines, (), 280)

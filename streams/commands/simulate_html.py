@@ -140,7 +140,8 @@ def _table(what: str, changes: Sequence[Change], report: Report, top: int) -> st
             side = "up" if c.difference > 0 else "down"
             cells += [f"<td>{money(c.before)}</td><td>{money(c.after)}</td>"]
             cells += [f'<td title="{signed(c.difference)} {report.currency}">{percent_of(c)}</td>']
-            cells += [f'<td class=bar><i class="{side}" style="width:{width}%"></i></td>']
+            bar = f'<i class="{side}" style="width:{width}%"></i>' if c.difference else ""
+            cells += [f"<td class=bar>{bar}</td>"]
         else:
             cells += [f"<td>{money(c.after)}</td>"]
         rows.append(f"<tr>{''.join(cells)}</tr>")

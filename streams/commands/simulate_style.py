@@ -15,12 +15,12 @@ padding-bottom:4px}h3{font-size:15px;margin:22px 0 6px}
 p{margin:6px 0}.lead{font-size:17px}.note,.lead+p{color:var(--soft)}.say{max-width:76ch}
 .cards{display:flex;flex-wrap:wrap;gap:14px;margin:22px 0}
 .card{background:var(--card);border:1px solid var(--grid);border-radius:10px;padding:12px 18px;flex:1 1 220px}
-.card span,.card i{display:block;color:var(--soft);font-style:normal;font-size:13px}.card b{font-size:23px}
+.card>span,.card>i{display:block;color:var(--soft);font-style:normal;font-size:13px}.card b{font-size:23px}
 .m{font-variant-numeric:tabular-nums;white-space:nowrap}.m small{font-size:.74em;color:var(--soft)}
 table{border-collapse:collapse;width:100%;font-size:14px}table.small{width:auto;min-width:50%}
 th{font-weight:600;color:var(--soft);font-size:12.5px}
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--grid);font-variant-numeric:tabular-nums}
-th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere}td{white-space:nowrap}td:first-child{white-space:normal}
+th:first-child,td:first-child{text-align:left;overflow-wrap:anywhere;min-width:110px}td{white-space:nowrap}td:first-child{white-space:normal}
 td.bar{width:120px;text-align:left;padding-right:0}td.bar i{display:block;height:9px;border-radius:2px;min-width:1px}
 .up{background:var(--up)}.down{background:var(--down)}
 .wide{overflow-x:auto}figure{margin:8px 0}figure.full svg{width:100%}
