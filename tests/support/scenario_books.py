@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from nanotally.streams.domain.catalogs import CatalogItem, CatalogVersion
 from nanotally.streams.domain.tariff import (
     Condition,
     Meter,
@@ -106,7 +107,31 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
         versions.append(r.choice(tariffs).version(start_us + r.randint(0, soon)))
         if r.random() < 0.1:
             versions.pop(r.randrange(len(versions)))
-    return books
+    return with_catalogs(r, books, start_us, soon) if rich else books
+
+
+def with_catalogs(r: random.Random, books: dict[int, RuleBook], start_us: int, soon: int) -> dict[int, RuleBook]:
+    """The books with up to two catalogs, of items of their own, that grow by versions."""
+    items = r.sample(("i", "/blog/faust", "/blog/a b", "x"), 4)
+    catalogs = r.choice(((), (("c", items),), (("c", items[:2]), ("d", items[2:]))))
+    held: list[CatalogVersion] = []
+    out = {}
+    for number, book in books.items():
+        for name, mine in catalogs:
+            if r.random() < 0.6:
+                version = 1 + sum(c.catalog == name for c in held)
+                starts = r.choice((0, start_us + r.randint(0, soon)))
+                products = r.choice(((), ("news",), ("news", "music", "ai")))
+                told = tuple(random_item(r, item) for item in mine if r.random() < 0.8)
+                held.append(CatalogVersion(name, version, starts, products, told))
+        out[number] = replace(book, catalogs=tuple(sorted(held, key=lambda c: (c.catalog, c.version))))
+    return out
+
+
+def random_item(r: random.Random, item: str) -> CatalogItem:
+    writers = r.choice(((), (("x", Fraction(1, 3)), ("z", Fraction(2, 3))), (("y", Fraction(1)),)))
+    prices = (None, "0", "0.000000001", "0.0000005", "0.000000000001", "1")
+    return CatalogItem(item, r.choice((None, "x", "cat")), r.choice((None, "l", "m")), writers, r.choice(prices))
 
 
 class Tariff:

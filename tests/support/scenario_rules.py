@@ -197,7 +197,8 @@ class Variants:
             return {}
         self.amounts.fitting(self.base.name, unit / 10**12)
         tiers = r.choice(((), (Tier(None, self.price()),)))
-        return {"tiers": tiers, "price_from": PriceFrom("event", "price", bounds[0], bounds[1], unit)}
+        source = r.choice(("event", "catalog"))
+        return {"tiers": tiers, "price_from": PriceFrom(source, "price", bounds[0], bounds[1], unit)}
 
 
 def scope_shape(r: random.Random) -> dict[str, Any]:
