@@ -36,9 +36,11 @@ T = TypeVar("T")
 Elsewhere = Callable[..., Awaitable[Any]]  # runs a blocking call (function, its arguments) and gives its result
 
 ROWS_MAX = 50_000  # records written at once; more cost memory and gain nothing
-ROWS_FULL = 50_000  # from so many on there is no rest: the input is behind
+ROWS_FULL = 20_000  # from so many on there is no rest: the input is behind (a lane hands over 40,000 at most)
 REST_TIMES = 8  # rest for so many times what writing took,
 REST_MIN_S, REST_MAX_S = 0.1, 0.75  # within these bounds: the worst a use waits here
+ROWS_MANY = 3_000  # from so many on the input is busy: then fewer and larger inserts, whose cost is mostly fixed,
+REST_MANY_S = 1.5  # are worth a longer wait
 WARN_AFTER_S = 1.0  # of waiting for ClickHouse
 
 
@@ -98,7 +100,8 @@ class SinkPartition:
                     await self._write(chunk.part(first, min(first + ROWS_MAX, len(chunk))))
                 if 0 < len(chunk) < ROWS_FULL:
                     took = self._clock.seconds() - started
-                    await self._wait(min(max(took * REST_TIMES, REST_MIN_S), REST_MAX_S))
+                    most = REST_MANY_S if len(chunk) >= ROWS_MANY else REST_MAX_S
+                    await self._wait(min(max(took * REST_TIMES, REST_MIN_S), most))
 
     async def close(self) -> None:
         """Lets the write in hand end, if ClickHouse answers, and gives the connection up."""

@@ -125,6 +125,7 @@ ORDER BY (payer, booked_at)
 SETTINGS
     fsync_after_insert = 1, fsync_part_directory = 1,    -- acknowledged means on disk: the position is stored next
     lightweight_mutation_projection_mode = 'rebuild',    -- erasing a person's rows keeps projections right
+    merge_selector_base = 12,                            -- more parts in one merge (5 by default): a row is merged half as often
     non_replicated_deduplication_window = 0;             -- tokens count parts, not inserts, and drop equal blocks
 
 -- reverse

@@ -138,7 +138,7 @@ def test_what_is_stored_under_a_use_that_is_not_there_does_not_show() -> None:
     hidden = pa.StructArray.from_arrays(
         [use.field(i) for i in range(use.type.num_fields)], fields=list(use.type), mask=pa.array([False, True])
     )
-    rows = plain(charge_rows(batch.set_column(0, "event", hidden), 0, np.arange(2)))
+    rows = plain(charge_rows(batch.set_column(batch.schema.get_field_index("event"), "event", hidden), 0, np.arange(2)))
     assert [row["event_id"] for row in rows] == ["e-0", ""]
     assert [row["quantity"] for row in rows] == [1, 0]
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nanotally.schemas import codec
 from nanotally.sinks.rows import take
-from nanotally.sinks.sink import REST_MAX_S, REST_MIN_S, ROWS_FULL, SinkPartition
+from nanotally.sinks.sink import REST_MANY_S, REST_MAX_S, REST_MIN_S, ROWS_FULL, ROWS_MANY, SinkPartition
 from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.errors import BrokenInvariant, Transient
 from tests.support.clock import HandClock
@@ -191,15 +192,19 @@ def test_the_rest_is_in_proportion_to_what_writing_took_up_to_a_limit() -> None:
     clock = HandClock()
     warehouse = MemoryWarehouse()
 
-    async def scenario(seconds: float) -> float:
+    async def scenario(seconds: float, rows: int = 1) -> float:
         warehouse.before = lambda: clock.turn(seconds / 2)
         sink = partition(warehouse, clock, "statements")
         first = await sink.open()
-        await sink.process(raw_chunk("statements", [("Statement", statement())], first=first))
+        value = codec.encode_one("Statement", statement())
+        offsets = np.arange(first, first + rows)
+        await sink.process(RawChunk("statements", 0, offsets, offsets, [None] * rows, [value] * rows))
         return clock.slept[-1]
 
     assert asyncio.run(scenario(0.05)) == pytest.approx(0.4)
     assert asyncio.run(scenario(3.0)) == REST_MAX_S
+    assert asyncio.run(scenario(3.0, ROWS_MANY - 1)) == REST_MAX_S
+    assert asyncio.run(scenario(3.0, ROWS_MANY)) == REST_MANY_S  # larger inserts cost less
 
 
 def test_a_record_that_no_stage_writes_ends_it() -> None:
