@@ -91,6 +91,7 @@ def _verify(file: Path, as_json: bool) -> None:
         rules = ", ".join([*verified.tariffs, *verified.catalogs]) or "no tariff"
         count = f"{len(differences):,} difference{'s' * (len(differences) != 1)}"
         said = count if differences else "all are what their tariffs give"
-        typer.echo(f"{verified.charges:,} charges of {paid or 'nothing'} by {rules}: {said}")
+        charges = f"{verified.charges:,} charge{'s' * (verified.charges != 1)}"
+        typer.echo(f"{charges} of {paid or 'nothing'} by {rules}: {said}")
     if differences:
         raise typer.Exit(ExitCode.DIFFERENCE)
