@@ -125,7 +125,8 @@ class Careful:
         groups = group_codes(by_pass)
         nanos = np.zeros(len(groups), dtype=np.int64)
         np.add.at(nanos, groups.codes, lines.numbers["amount"][under])
-        first = under[groups.first]
+        order = np.argsort(groups.first)
+        nanos, first = nanos[order], under[groups.first[order]]
         row = lines.row[first]
         # What gives money back is not passed on: a pass never pays out.
         passes, kept = self._rate(
