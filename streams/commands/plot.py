@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -43,7 +44,7 @@ class Drawn:
 def drawn(version: TariffVersion, group: Group) -> Drawn:
     """Works out curves, axes and exact values of a group."""
     meter, currency = group.meter, version.currency
-    remarks = [remark for rule in group.rules if (remark := _not_drawn(rule))]
+    remarks = list(dict.fromkeys(r for rule in group.rules for r in (_not_drawn(rule), _drawn_how(rule, meter)) if r))
     rules = [rule for rule in group.rules if not _not_drawn(rule)]
     if len(rules) > LINES_MAX:
         remarks.append(f"{len(rules) - LINES_MAX} more variants are not drawn")
@@ -114,6 +115,17 @@ def _not_drawn(rule: Rule) -> str:
     return ""
 
 
+def _drawn_how(rule: Rule, meter: Meter) -> str:
+    """What a reader of the curve must know; '' mostly."""
+    if rule.free is not None and rule.free.events:
+        first = "the first use" if rule.free.events == 1 else f"the first {rule.free.events:,} uses"
+        within = f", within {figures.quantity(rule.free.units, meter)}" if rule.free.units else ""
+        return f"drawn for what comes after {first}, free{within}"
+    if rule.each is not None and rule.scope != "event":
+        return "drawn for one use; fee and bounds are of each use"
+    return "drawn for uses that bring no price of their own" if rule.price_from is not None and rule.tiers else ""
+
+
 def _sampled(low: int, high: int) -> list[int]:
     """Quantities at even distances on an axis of decades."""
     ratio = high / max(1, low)
@@ -151,8 +163,8 @@ def terminal(version: TariffVersion) -> str:
         out = [f"── {group.name} ".ljust(plot_terminal.WIDTH, "─")]
         marks = _MARKS if len(picture.curves) > 1 else " "
         for mark, (name, curve) in zip(marks, picture.curves, strict=False):
-            text = curve.rule.text or ""
-            out.append(f"{mark} {name}: {text}".strip() if name else text)
+            text = f"{mark} {name}: {curve.rule.text}".strip() if name else curve.rule.text
+            out += textwrap.wrap(text, plot_terminal.WIDTH, subsequent_indent="    ")
         out += picture.remarks
         if picture.curves:
             for axis, lines, rows in (

@@ -20,6 +20,7 @@ from nanotally.streams.commands.simulate_sums import Simulation
 from nanotally.streams.commands.simulate_usage import Ledger, from_file
 from nanotally.streams.commands.simulate_words import document, words
 from nanotally.streams.commands.tariff_sources import Named, book_numbered, in_force, published_books, version_of
+from nanotally.streams.domain.catalogs import CatalogVersion
 from nanotally.streams.domain.records import LONG_AGO, NO_END
 from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion
 from nanotally.streams.domain.windows import Calendar
@@ -27,6 +28,7 @@ from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, NotFound, Transient
 from nanotally.streams.publisher_files import open_usage
 from nanotally.streams.publisher_ledger import TopicReader, run
+from nanotally.streams.tariffs.catalog_files import read_catalog
 from nanotally.streams.tariffs.findings import Unreadable
 from nanotally.streams.tariffs.settings import read_settings
 from nanotally.streams.tariffs.values import instant_us
@@ -40,11 +42,11 @@ class _Compared:
     before: Named | None
     settings: Settings
     live: RuleBook | None
+    catalogs: tuple[CatalogVersion, ...] = ()
 
     def book(self, version: TariffVersion) -> RuleBook:
         """The version alone, as if it had always been in force."""
-        catalogs = self.live.catalogs if self.live is not None else ()
-        return RuleBook(0, self.settings, (replace(version, effective_from_us=0),), catalogs)
+        return RuleBook(0, self.settings, (replace(version, effective_from_us=0),), self.catalogs)
 
     def owns(self, product: str) -> bool:
         """Whether uses of the product are of the tariff, before or after."""
@@ -66,6 +68,9 @@ def simulate(
     until: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Of the ledger: before then.")] = None,
     by: Annotated[str, typer.Option(metavar="ATTRIBUTE", help="Attribute whose values are compared too.")] = "feature",
     settings: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings file.")] = None,
+    catalog: Annotated[
+        list[Path] | None, typer.Option("--catalog", metavar="FILE", help="Catalog file; else those in force.")
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="The report as one HTML page.")] = None,
     top: Annotated[int, typer.Option(min=1, help="How many winners and losers are named.")] = 10,
     as_json: AsJson = False,
@@ -87,7 +92,8 @@ def simulate(
         )
     span = _instant(since, "--from", LONG_AGO), _instant(until, "--to", NO_END)
     chosen = read_settings(settings) if settings else None
-    compared = _compared(tariff, ledger, chosen)
+    items = tuple(replace(read_catalog(path).version, effective_from_us=0) for path in catalog or [])
+    compared = _compared(tariff, ledger, chosen, items)
     found = _simulated(compared, usage, span, by)
     if html is not None:
         try:
@@ -108,7 +114,9 @@ def _instant(text: str | None, option: str, otherwise: int) -> int:
         raise typer.BadParameter(str(e), param_hint=option) from e
 
 
-def _compared(tariffs: list[str], ledger: bool, settings: Settings | None) -> _Compared:
+def _compared(
+    tariffs: list[str], ledger: bool, settings: Settings | None, catalogs: tuple[CatalogVersion, ...]
+) -> _Compared:
     """Reads the tariffs, and the rule book in force where it is needed. Raises TariffErrors, NotFound, Transient."""
     after = version_of(tariffs[0])
     before = version_of(tariffs[1]) if len(tariffs) == 2 else None
@@ -131,7 +139,8 @@ def _compared(tariffs: list[str], ledger: bool, settings: Settings | None) -> _C
             f"{before.version.tariff} is in {before.version.currency}, {after.version.tariff} in "
             f"{after.version.currency}: sums of two currencies cannot be compared"
         )
-    return _Compared(after, before, settings or (live.settings if live else Settings()), live)
+    held = catalogs or (live.catalogs if live is not None else ())
+    return _Compared(after, before, settings or (live.settings if live else Settings()), live, held)
 
 
 def _simulated(compared: _Compared, usage: str | None, span: tuple[int, int], by: str) -> Report:

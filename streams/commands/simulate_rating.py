@@ -55,7 +55,7 @@ class Names:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of n uses. paid: int64[n] nanos; rule, outcome: int64[n] codes (rule -1: none); account, nanos:
+    """What became of n uses. paid: int64[n] nanos; rule, outcome: int64[n] codes (rule -1: not charged by any); account, nanos:
     int64[m], shares of all of them in any order; due_payers with due_rule, due_paid: what fell due besides."""
 
     paid: Int64Array
@@ -92,7 +92,7 @@ def in_columns(book: RuleBook) -> bool:
 
 def _windowed(rule: Rule) -> bool:
     dues = rule.minimum_nanos and rule.scope != "event"
-    return rule.scope not in OPENED_SCOPES and not dues and not rule.cut and rule.price_from is None
+    return rule.scope not in OPENED_SCOPES and not dues and not rule.cut
 
 
 _NONE = np.zeros(0, dtype=np.int64)
@@ -123,11 +123,12 @@ class ColumnSide:
             outcome[number < 0] = self._unfit
             for code, place in self._unpriced.items():
                 outcome[number == code] = place
-        refusal = priced.numbers["refusal"]
+        rule = self._rules[number if len(rows) == n else np.maximum(number, -1)]
         if len(charged) < len(rows):
+            refusal = priced.numbers["refusal"]
             for code, place in self._refused.items():
                 outcome[refusal == code] = place
-        rule = self._rules[number if len(rows) == n else np.maximum(number, -1)]
+            rule[refusal > 0] = -1
         accounts, nanos = [], []
         for mine, shares in priced.shares:
             resolved = priced.numbers["resolved"][mine] if len(mine) < n else priced.numbers["resolved"]

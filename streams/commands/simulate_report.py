@@ -97,7 +97,7 @@ def report(
     ]
     if [c.name for c in features] != [NOBODY]:
         kinds.append(_kind(f"{s.by}s", features))
-    rules = _changes(["(no rule)", *s.names.rules.texts], was.rules, now.rules, keep_idle=False)
+    rules = _changes(["(not charged)", *s.names.rules.texts], was.rules, now.rules, keep_idle=False)
     days = sorted((day * DAY_US, _at(was.days, code), _at(now.days, code)) for day, code in s.days.items())
     outcomes = [
         (text, _uses(was.outcomes, code), _uses(now.outcomes, code)) for code, text in enumerate(s.names.outcomes.texts)

@@ -14,7 +14,7 @@ from nanotally.streams.commands import app, plot, plot_terminal
 from nanotally.streams.commands.plot_axis import Axis, compact, nice_high
 from nanotally.streams.commands.plot_curves import Curve, groups_of, period, range_of
 from nanotally.streams.domain.tariff import Meter, Tier
-from nanotally.streams.domain.terms import Each, Free, Overage
+from nanotally.streams.domain.terms import Each, Free, Overage, PriceFrom
 from nanotally.streams.errors import ExitCode
 from tests.support.payers_bench import rule, version
 from tests.support.tariff_texts import FILE
@@ -164,3 +164,14 @@ def test_a_commitment_makes_the_rest_dearer() -> None:
 def test_above_a_limit_there_is_no_price() -> None:
     curve = Curve(rule(limit=3), 5)
     assert [(b.quantity, b.before, b.after) for b in curve.borders] == [(3, Fraction(15_000_000), None)]
+
+
+def test_what_a_reader_of_a_curve_must_know_is_said() -> None:
+    trial = rule("trial", free=Free(events=3))
+    picture = plot.drawn(version(trial), groups_of(version(trial))[0])
+    assert picture.remarks == ["drawn for what comes after the first 3 uses, free"]
+    assert picture.curves[0][1].value(1) == 5_000_000
+    own = rule("own", price_from=PriceFrom("event", "price", Fraction(0), Fraction(10), Fraction(1)))
+    assert plot.drawn(version(own), groups_of(version(own))[0]).remarks == [
+        "drawn for uses that bring no price of their own"
+    ]

@@ -29,6 +29,7 @@ from nanotally.streams.commands.simulate_usage import Ledger, from_file
 from nanotally.streams.commands.tariff_sources import Named
 from nanotally.streams.domain.records import LONG_AGO, NO_END
 from nanotally.streams.domain.tariff import Condition, Pass, RuleBook, TariffVersion, Tier
+from nanotally.streams.domain.terms import Each, Free, PriceFrom, Rounding
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.errors import ExitCode, InvalidInput, Transient
 from nanotally.streams.publisher_ledger import Records
@@ -147,7 +148,18 @@ def test_sums_that_could_wrap_are_refused() -> None:
 # ---- the two ways of rating ----
 
 
-@pytest.mark.parametrize("price", [FIVE, TIERED, rule(price="7/3", scope="month", cap_nanos=30), rule(scope="event")])
+@pytest.mark.parametrize(
+    "price",
+    [
+        FIVE,
+        TIERED,
+        rule(price="7/3", scope="month", cap_nanos=30),
+        rule(scope="event", each=Each(Fraction(3), at_most=Fraction(40_000_000))),
+        rule(tiers=(Tier(10, Fraction(10)), Tier(None, Fraction(1))), volume=True, scope="month", limit=15),
+        rule(price_from=PriceFrom("event", "feature", Fraction(0), Fraction(10), Fraction(1))),
+        rule(tiers=(Tier(None, Fraction(2), step=7),), free=Free(units=3), rounding=Rounding(4, "up", True)),
+    ],
+)
 def test_columns_and_the_whole_stage_come_to_the_same(price: Any) -> None:
     names = Names.new()
     ways = ColumnSide(book(version(price)), names), StageSide(book(version(price)), names)
@@ -373,3 +385,20 @@ def test_no_use_at_all_is_told_with_why(files: dict[str, str]) -> None:
 def test_both_versions_are_taken_as_always_in_force() -> None:
     compared = simulate._Compared(Named(version(FIVE, since_us=9), "f"), None, book(version(FIVE)).settings, None)
     assert compared.book(compared.after.version).tariffs[0].effective_from_us == 0
+
+
+def test_prices_that_creators_set_come_from_a_catalog_file(files: dict[str, str], tmp_path: Path) -> None:
+    own = changed("price: 0.005 per page\n    count: {per: [payer, item], over: day, at_most: 1 page}",
+                  "price: {from: catalog, at_most: 2, otherwise: 0.001 per page}")  # fmt: skip
+    Path(files["new.yaml"]).write_text(own, encoding="utf-8")
+    songs = tmp_path / "songs.yaml"
+    songs.write_text(
+        "catalog: c\nversion: 1\neffective_from: 2030-01-01T00:00:00Z\nitems: {i: {creator: eve, price: 0.25}}\n",
+        encoding="utf-8",
+    )
+    told = json.loads(invoke(files, "--catalog", str(songs), "--json").stdout)
+    assert told["revenue"]["after"] == "7.500000000"  # 30 uses at 0.25
+    assert told["kinds"]["creators"]["most_more"][0] == {
+        "name": "eve", "uses_before": 0, "uses": 0, "before": "0.013500000", "after": "6.750000000",
+    }  # fmt: skip
+    assert json.loads(invoke(files, "--json").stdout)["revenue"]["after"] == "0.030000000"
