@@ -29,8 +29,7 @@ class Nanos:
 def price(translation: Translation, pieces: int = 1) -> Nanos:
     """The charges of all uses, each reported in `pieces`, and what falls due when the books are closed. Raises
     NotCharged, NotExpressible, TariffErrors."""
-    bench, latest_us = _bench(read_tariff(translation.text, "golden.yaml"), translation, pieces)
-    bench.take(close(latest_us + 60 * DAY), recorded_at_us=latest_us + 100 * DAY)
+    bench = run(read_tariff(translation.text, "golden.yaml"), translation, pieces)
     by_use = [0] * len(translation.uses)
     by_payer = dict.fromkeys((use.payer for use in translation.uses), 0)
     for charge in bench.of("Charge"):
@@ -49,8 +48,8 @@ def price(translation: Translation, pieces: int = 1) -> Nanos:
     return Nanos(alone[-1], tuple(now - before for now, before in zip(alone, [0, *alone], strict=False)))
 
 
-def _bench(version: TariffVersion, translation: Translation, pieces: int) -> tuple[PayersBench, int]:
-    """A bench that took the uses in order of time, and the time of the latest."""
+def run(version: TariffVersion, translation: Translation, pieces: int = 1) -> PayersBench:
+    """A bench that took the uses in order of time, and a close of the books when all scopes have ended."""
     events = []
     for number, use in enumerate(translation.uses):
         fits = -(-use.quantity * 10**translation.scale // UNSCALED_MAX) if translation.choppable else 1
@@ -59,7 +58,8 @@ def _bench(version: TariffVersion, translation: Translation, pieces: int) -> tup
             events.append((at_us, _event(f"{number}.{place}", at_us, piece, translation.scale)))
     events.sort(key=lambda one: one[0])
     latest_us = max(at_us for at_us, _ in events)
-    return PayersBench(book(version)).take(*(e for _, e in events), recorded_at_us=latest_us + 50 * DAY), latest_us
+    bench = PayersBench(book(version)).take(*(e for _, e in events), recorded_at_us=latest_us + 50 * DAY)
+    return bench.take(close(latest_us + 60 * DAY), recorded_at_us=latest_us + 100 * DAY)
 
 
 def _event(event_id: str, at_us: int, use: Use, scale: int) -> bytes:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from nanotally.streams.domain.explaining import explain
+from nanotally.streams.tariffs.reader import read_tariff
 from tests.golden.__main__ import main
 from tests.golden.calculator import INCREMENT_COST, ROUNDING, ZERO_TOTAL, calculate, number
-from tests.golden.pricing import Nanos, price
+from tests.golden.pricing import Nanos, price, run
 from tests.golden.translation import translate
 from tests.golden.verdicts import EQUAL, NOT_EXPRESSIBLE, QUIRK, REMAINDER_RULE, WRONG, compare, judge
 
@@ -61,6 +63,17 @@ CHOPPABLE = [vector for vector in VECTORS if vector["model"] != "split" and tran
 def test_it_costs_the_same_in_pieces(vector: dict[str, Any], pieces: int) -> None:
     translation = translate(vector)
     assert price(translation, pieces).total == price(translation).total
+
+
+AMOUNTS = [vector for vector in VECTORS if vector["model"] != "split"]
+
+
+@pytest.mark.parametrize("vector", AMOUNTS, ids=ids(AMOUNTS))
+def test_each_charge_is_worked_out_again_from_itself_and_the_tariff(vector: dict[str, Any]) -> None:
+    translation = translate(vector)
+    version = read_tariff(translation.text, "golden.yaml")
+    for charge in run(version, translation).of("Charge"):
+        assert explain(charge, version).paid == charge["paid_nanos"]
 
 
 def test_most_vectors_can_be_chopped() -> None:
