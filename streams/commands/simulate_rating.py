@@ -55,8 +55,9 @@ class Names:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of n uses. paid: int64[n] nanos; rule, outcome: int64[n] codes (rule -1: not charged by any); account, nanos:
-    int64[m], shares of all of them in any order; due_payers with due_rule, due_paid: what fell due besides."""
+    """What became of n uses. paid: int64[n] nanos; rule, outcome: int64[n] codes (rule -1: not charged by
+    any); account, nanos: int64[m], shares of all of them in any order; due_payers with due_rule, due_paid: what fell
+    due besides."""
 
     paid: Int64Array
     rule: Int64Array
