@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from tests.support.due_order import by_hash
 from tests.support.reference import PayersReference
 from tests.support.reference_accounts import AccountsReference, Earned, Mark, Payout
 from tests.support.reference_compare import compare, compare_accounts, complain
@@ -40,7 +41,7 @@ def test_earnings_settle_alike_in_any_interleaving(seed: int) -> None:
     """Three partitions under the same books: their deltas, cut and mixed at random, pay what the charges say."""
     r = random.Random(seed)
     scenarios = [scenario(seed, partition=p) for p in range(3)]
-    references = [PayersReference(s.partition, s.partitions, s.books) for s in scenarios]
+    references = [PayersReference(s.partition, s.partitions, s.books, by_hash) for s in scenarios]
     for made, reference in zip(scenarios, references, strict=True):
         reference.run(made.records)
     expected: list[Payout] | None = None

@@ -103,7 +103,7 @@ def amounts(rule: Rule, quantities: Sequence[int], cuts: Sequence[int] = ()) -> 
 
 
 @given(rules(), st.lists(QUANTITIES, min_size=1, max_size=6), st.data())
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 def test_chopping_a_use_changes_nothing(rule: Rule, quantities: list[int], data: st.DataObject) -> None:
     chopped = list[int]()
     for quantity in quantities:
@@ -115,7 +115,7 @@ def test_chopping_a_use_changes_nothing(rule: Rule, quantities: list[int], data:
 
 
 @given(rules(), st.lists(QUANTITIES, min_size=1, max_size=8))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 def test_charges_sum_to_the_floor_of_the_exact_sum(rule: Rule, quantities: list[int]) -> None:
     rated = amounts(rule, quantities)
     if rated is None:
@@ -147,7 +147,7 @@ def carried_price(rule: Rule, used: int) -> Fraction:
 
 
 @given(rules(), st.lists(QUANTITIES, min_size=2, max_size=6), st.randoms(use_true_random=False))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_the_order_of_uses_in_a_scope_does_not_change_its_total(rule: Rule, quantities: list[int], r: object) -> None:
     shuffled = list(quantities)
     r.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -157,7 +157,7 @@ def test_the_order_of_uses_in_a_scope_does_not_change_its_total(rule: Rule, quan
 
 
 @given(rules(), st.lists(QUANTITIES, min_size=1, max_size=12), st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_any_chunks_give_the_same_charges(rule: Rule, quantities: list[int], data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.sets(st.integers(1, len(quantities)), max_size=4)))
     whole, cut = rate_one_by_one(rule, quantities), rate_one_by_one(rule, quantities, cuts)
@@ -190,7 +190,7 @@ def bounded_rules(draw: st.DrawFn) -> Rule:
 
 
 @given(bounded_rules(), st.lists(st.integers(0, 60), min_size=1, max_size=10))
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=250)
 def test_caps_allowances_and_limits_hold(rule: Rule, quantities: list[int]) -> None:
     (rated,) = rate_one_by_one(rule, quantities)
     charged = used = uses = 0
@@ -228,7 +228,7 @@ AMOUNTS = st.one_of(st.integers(-100, 100), st.integers(0, 2**60), st.integers(-
 
 
 @given(st.lists(splits(), min_size=1, max_size=3), st.lists(AMOUNTS, max_size=12), st.data())
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 def test_shares_sum_to_what_is_divided_and_keep_to_their_fractions(
     drawn: list[Split], paid: list[int], data: st.DataObject
 ) -> None:

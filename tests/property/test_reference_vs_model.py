@@ -52,7 +52,7 @@ def line_of(charge: Charge, line: Line, inexact: bool) -> dict[str, Any]:
         "rule": (line.tariff, line.version, line.rule),
         "scope_end": seconds(line.scope_end_us),
         "quantity": (Fraction(line.quantity_before, units), Fraction(line.quantity, units)),
-        "charged_before": line.charged_before,
+        "charged_before": line.charged_before if line.link == "rule" else 0,
         "amount": line.amount_nanos,
         "base_before": line.base_before,
         "split": [(p.account, p.fraction) for p in line.split_key[1]],

@@ -229,7 +229,7 @@ class PayersReference:
         lines: list[Priced],
     ) -> None:
         late = booked_at > event["occurred_at"]
-        currency = found.version.currency if found else ""
+        currency = found.version.currency if found and outcome != "unpriced" else ""
         divided = tuple(self.divided(p, currency) for p in lines)
         charge = Charge(
             usage_offset=record.offset,

@@ -28,12 +28,15 @@ def owes(scope: Scope) -> bool:
 
 
 def next_due(scopes: Scopes, watermark: int, order: Order) -> Place | None:
-    """The scope whose end comes first, minimums before passes of the same end, then by the order. What
-    ended without owing anything is dropped on the way."""
-    for place in [p for p, s in scopes.at.items() if s.end_us <= watermark and not owes(s)]:
+    """The scope whose end comes first, minimums before passes of the same end, then by the order. Where
+    nothing is due any more all that has ended is dropped, not before: a minimum may still fall under a pass."""
+    ended = [(place, scope) for place, scope in scopes.at.items() if scope.end_us <= watermark]
+    due = [(s.end_us, s.line.link == "pass", order(p), p) for p, s in ended if owes(s)]
+    if due:
+        return min(due, key=lambda e: e[:3])[-1]
+    for place, _ in ended:
         scopes.drop(place)
-    ended = [(s.end_us, s.line.link == "pass", order(p), p) for p, s in scopes.at.items() if s.end_us <= watermark]
-    return min(ended, key=lambda e: e[:3])[-1] if ended else None
+    return None
 
 
 def share_out(total: int, weights: dict[tuple[str, Parts], int]) -> list[tuple[Parts, int]]:
@@ -68,7 +71,7 @@ def through_pass(
 ) -> list[Priced]:
     """A minimum under a pass is a use of it like any other."""
     trial = scopes.trial()
-    settled = rate_pass(trial, scope.version, covering, key.payer, None, scope.end_us - 1, 0, total)
+    settled = rate_pass(trial, scope.version, covering, key.payer, None, scope.end_us - 1, 0, total, set())
     assert not isinstance(settled, str), f"the pass refuses what is due: {settled}"
     scopes.keep(trial, [*lines, settled])
     return [*lines, settled]
@@ -87,9 +90,11 @@ def due_line(scope: Scope, place: Place, link: str, parts: Parts, nanos: int, co
         scope_key=place[0],
         scope_start_us=scope.line.scope_start_us,
         scope_end_us=scope.end_us,
+        minimum_nanos=scope.line.minimum_nanos,
+        charged_before=scope.state.charged,
         amount_nanos=nanos,
         paid_nanos=nanos if link == "minimum" and covering is None else 0,
         pass_name=covering.name if covering else None,
-        split="" if parts == PLATFORM_ALONE else scope.line.split,
+        split=scope.rule.split if sum(scope.weights.values()) > 0 else "",
     )
     return Priced(line, version, place, Fraction(0), parts, covering)

@@ -105,23 +105,23 @@ def max_price_nanos(text: str) -> Fraction | None:
 
 @dataclass(frozen=True)
 class Known:
-    """A use with what its item's catalog adds to it. `filled`: whether that is anything."""
+    """A use with what its item's catalog, if any has it, adds to it."""
 
     event: Event
     writers: tuple[tuple[str, Fraction], ...] = ()
     price: str | None = None
     catalog: str = ""
-    filled: bool = False
 
 
 def item_of(book: RuleBook, event: Event) -> tuple[CatalogVersion, CatalogItem] | None:
     """The item as the version of its catalog says that is in force when it is used."""
-    mine = [c for c in book.catalogs if event["product"] in c.products or not c.products]
-    for name in sorted({c.catalog for c in mine}):
-        begun = [c for c in mine if c.catalog == name and c.effective_from_us <= event["occurred_at"]]
+    for name in sorted({c.catalog for c in book.catalogs}):
+        begun = [c for c in book.catalogs if c.catalog == name and c.effective_from_us <= event["occurred_at"]]
         newest = max(begun, key=lambda c: (c.effective_from_us, c.version), default=None)
-        item = next((i for i in newest.items if i.item == event["item"]), None) if newest else None
-        if newest and item:
+        if newest is None or (newest.products and event["product"] not in newest.products):
+            continue
+        item = next((i for i in newest.items if i.item == event["item"]), None)
+        if item is not None:
             return newest, item
     return None
 
@@ -140,7 +140,7 @@ def enriched(book: RuleBook, event: Event) -> Known:
     full = {**event, "creator": creator, "attributes": attributes}
     writers = () if own else item.writers
     name = f"{catalog.catalog} v{catalog.version}"
-    return Known(full, writers, item.price, name, full != event or bool(writers))
+    return Known(full, writers, item.price, name)
 
 
 # ---- scopes ----

@@ -129,13 +129,12 @@ def rate_piece(scopes: Scopes, piece: Piece, at_us: int, own: int, seen: set[Pla
         return rated
     split = next(s for s in version.splits if s.name == rule.split)
     covering = pass_of(version, rule.name)
-    gave = known.filled or (price is not None and rule.price_from is not None and rule.price_from.source == "catalog")
     line = replace(
         rated.line,
         split=split.name,
         pass_name=covering.name if covering else None,
         paid_nanos=0 if covering else rated.line.amount_nanos,
-        catalog=known.catalog if gave else "",
+        catalog=known.catalog,
     )
     parts = resolve_split(split, known)
     return replace(rated, line=line, parts=parts, covering=covering, start_us=found.start_us)
@@ -150,10 +149,11 @@ def rate_pass(
     at: int,
     own: int,
     nanos: int,
+    seen: set[Place],
 ) -> Priced | str:
     """What the payer pays by a pass for a list price."""
     key = key_of("pass", version, covering.price, payer, event, own)
-    rated = scopes.rate("pass", version, covering.price, key, at, Use(nanos), set())
+    rated = scopes.rate("pass", version, covering.price, key, at, Use(nanos), seen)
     if isinstance(rated, str):
         return rated
     line = replace(rated.line, rule=covering.name, paid_nanos=rated.line.amount_nanos)
@@ -184,7 +184,7 @@ def rate_use(
         assert covering is not None
         nanos = sum(p.line.amount_nanos for p in lines)
         booked_at = max(event["occurred_at"], watermark)
-        settled = rate_pass(scopes, version, covering, event["payer"], event, booked_at, own, nanos)
+        settled = rate_pass(scopes, version, covering, event["payer"], event, booked_at, own, nanos, seen)
         if isinstance(settled, str):
             return "refused", settled
         passes.append(settled)

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from tests.support.due_order import by_hash
 from tests.support.reference import PayersReference
 from tests.support.reference_compare import Difference, compare, compare_lasting, lasting
 from tests.support.reference_driver import WHOLE, MakeLogic, Plan, payers_logic, run
@@ -21,7 +22,7 @@ Check = Callable[[Scenario], None]
 
 def check_reference(made: Scenario, make: MakeLogic = payers_logic) -> None:
     """One chunk against the reference."""
-    reference = PayersReference(made.partition, made.partitions, made.books)
+    reference = PayersReference(made.partition, made.partitions, made.books, by_hash)
     reference.run(made.records)
     compare(made, reference, run(made, make=make))
 
@@ -92,7 +93,7 @@ def main() -> int:
         return 0
     checked = check_reference if failure(made, check_reference) is not None else check
     least = made if chosen.all else smallest(made, checked)
-    reference = PayersReference(least.partition, least.partitions, least.books)
+    reference = PayersReference(least.partition, least.partitions, least.books, by_hash)
     reference.run(least.records)
     print(f"{len(least.records)} of {len(made.records)} records:")
     for record in least.records:

@@ -105,7 +105,7 @@ def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
         books[number] = RuleBook(number, settings, tuple(sorted(versions, key=lambda v: (v.tariff, v.version))))
         number += r.choice((1, 1, 4))
         versions.append(r.choice(tariffs).version(start_us + r.randint(0, soon)))
-        if r.random() < 0.1:
+        if r.random() < 0.1 and not rich:  # what is due needs the version that rated the last use
             versions.pop(r.randrange(len(versions)))
     return with_catalogs(r, books, start_us, soon) if rich else books
 
