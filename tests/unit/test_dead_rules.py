@@ -352,6 +352,23 @@ def ranges() -> st.SearchStrategy[Condition]:
 NUMBERS = [None, "", "x", "-2", "-1", "-0.5", "0", "1", "1.0", "1.5", "1.7", "2", "2.00", "4", "7", "7.0", "8"]
 
 
+@pytest.mark.parametrize(
+    ("inside", "outside", "found"),
+    [
+        ([("0", "7")], [("", "2"), ("4", "")], "3"),  # between two ranges
+        ([("1", "2")], [("1", "1"), ("2", "2")], "1.5"),
+        ([("", "")], [("-3", "")], "-4"),  # below all that is named
+        ([("5", "")], [("5", "9")], "10"),  # above it
+        ([("1", "2")], [("0", "1.5"), ("1.5", "3")], None),
+    ],
+)
+def test_a_number_is_found_between_and_beyond_the_ends_that_are_named(
+    inside: list[tuple[str, str]], outside: list[tuple[str, str]], found: str | None
+) -> None:
+    yes, no = ([Condition("level", "range", ends) for ends in some] for some in (inside, outside))
+    assert find("level", yes, no) == (None if found is None else Found(found))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(ranges() | conditions("level"), max_size=3), st.lists(ranges() | conditions("level"), max_size=3))
 def test_a_number_inside_some_ranges_and_outside_others(inside: list[Condition], outside: list[Condition]) -> None:

@@ -263,10 +263,10 @@ def test_a_price_may_come_with_the_use(price: str, meter: str, taken: PriceFrom,
 
 def test_a_price_that_comes_with_the_use_is_multiplied_with_its_bounds() -> None:
     version = version_of(
-        "- {rule: r, when: {meter: m}, price: {from: event, at_most: 2}, multiply: {by: region, eu: 3, otherwise: 1}, split: standard}"
+        "- {rule: r, when: {meter: m}, price: {from: event, at_least: 1, at_most: 2}, multiply: {by: region, eu: 3, otherwise: 1}, split: standard}"
     )
     assert version.rules[0].price_from == PriceFrom(
-        "event", "price", Fraction(0), Fraction(6 * UNIT), Fraction(3 * UNIT)
+        "event", "price", Fraction(3 * UNIT), Fraction(6 * UNIT), Fraction(3 * UNIT)
     )
 
 

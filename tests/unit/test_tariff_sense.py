@@ -85,6 +85,7 @@ SENSE = [
     ("bands: often", "rules.r.bands", "the text 'often' where bands are due", "name: peak"),
     (f"{BANDS}- {{name: n, steps: {{above: 1 by 5 pages}}}}\n- {{otherwise: {{graduated: {{to 5: 1, above: 2}}}}}}{SESSION}", "rules.r.bands", "band 'otherwise' has neither steps nor one price per unit", "steps in all bands"),
     ("price: 1\nzone: UTC", "rules.r.zone", "a zone without bands", "calendar"),
+    ("price: {by: segment, a: 1, b: 2, otherwise: 3}\nminimum: 5", "rules.r.minimum", "nothing would ever fall due", "over: month"),
     # by attribute
     ("price: {by: segment}", "rules.r.price", "no values", "{by: segment"),
     ("price: {by: , a: 1}", "rules.r.price.by", "nothing where an attribute is due", "by: segment"),
