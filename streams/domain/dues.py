@@ -28,13 +28,14 @@ Place = tuple[int, int, int]  # scope key, high and low, and start
 @dataclass
 class Due:
     """One scope: charged is nanos so far, minimum what it costs at least, by the version of its last use, which is
-    named; weights: nanos of list price by resolved split."""
+    named, and the number of the book in force then; weights: nanos of list price by resolved split."""
 
     kind: int
     place: Place
     end_us: int
     payer: str
     name: Name
+    book: int
     minimum: int
     charged: int
     weights: dict[int, int] = field(default_factory=dict)
@@ -97,39 +98,39 @@ class Dues:
         self._known[due.kind, due.place] = due
         heapq.heappush(self._heap, due.order)
 
-    def use(
-        self, kind: int, place: Place, end_us: int, payer: str, name: Name, minimum: int, before: int, amount: int
-    ) -> Due:
-        """Notes what one line came to in its scope: nanos charged before it, and by it."""
-        due = self._known.get((kind, place))
-        if due is None or due.end_us != end_us:
-            weights = {} if due is None else due.weights
-            due = Due(kind, place, end_us, payer, name, minimum, 0, weights)
-            self.put(due)
-        due.name, due.minimum, due.charged = name, minimum, before + amount
-        return due
+    def books(self) -> set[int]:
+        """Numbers of the books that say what is due."""
+        return {due.book for due in self._known.values()}
 
     def note(self, book: CompiledBook, lines: Lines, payers: Mapping[int, str]) -> None:
         """Notes lines of rules and passes, in order. payers: of the charges that have such lines, by row."""
         tracked = book.tracked[lines.link] | (lines.covering >= 0)
         passes: dict[tuple[int, int], Due] = {}
+        number = book.book.number
         mine = np.flatnonzero(tracked)
         for line in sorted(_told(lines, mine), key=lambda told: told.kind != PASS):
             link = book.links[line.link]
             if line.kind == PASS:
-                passes[line.row, line.link] = self._of(SHARINGS, line, link, payers[line.row], 0)
+                passes[line.row, line.link] = self._of(SHARINGS, line, link, number, payers[line.row], 0)
                 continue
             if line.covering >= 0:
                 _weigh(passes[line.row, line.covering], line.resolved, line.amount)
             if line.kind == RULE and book.tracked[line.link] and line.end != NO_END:
                 minimum = link.rule.minimum_nanos
                 fresh = self.get(MINIMUMS, line.place) is None
-                due = self._of(MINIMUMS, line, link, payers[line.row], minimum)
+                due = self._of(MINIMUMS, line, link, number, payers[line.row], minimum)
                 # What came before the scope was tracked counts as this split's.
                 _weigh(due, line.resolved, line.amount + (line.before if fresh else 0))
 
-    def _of(self, kind: int, line: _Line, link: NumberedRule, payer: str, minimum: int) -> Due:
-        return self.use(kind, line.place, line.end, payer, name_of(link), minimum, line.before, line.amount)
+    def _of(self, kind: int, line: _Line, link: NumberedRule, book: int, payer: str, minimum: int) -> Due:
+        """Notes what one line came to in its scope."""
+        due = self.get(kind, line.place)
+        if due is None or due.end_us != line.end:
+            weights = {} if due is None else due.weights
+            due = Due(kind, line.place, line.end, payer, name_of(link), book, minimum, 0, weights)
+            self.put(due)
+        due.name, due.book, due.minimum, due.charged = name_of(link), book, minimum, line.before + line.amount
+        return due
 
     # ---- to bytes and back ----
 
@@ -137,7 +138,7 @@ class Dues:
         """All of it as one blob, resolved splits by what they are."""
         numbers = sorted({n for due in self._known.values() for n in due.weights})
         told = [
-            [d.kind, d.place, d.end_us, d.payer, d.name, d.minimum, d.charged, list(d.weights.items())]
+            [d.kind, d.place, d.end_us, d.payer, d.name, d.book, d.minimum, d.charged, list(d.weights.items())]
             for d in self._known.values()
         ]
         return json.dumps({"splits": [[n, *_document(splits, n)] for n in numbers], "dues": told}).encode()
@@ -147,11 +148,11 @@ class Dues:
         doc = json.loads(blob)
         number = {n: _number(splits, currency, parties) for n, currency, parties in doc["splits"]}
         self.__init__()  # type: ignore[misc]
-        for kind, place, end, payer, name, minimum, charged, weights in doc["dues"]:
+        for kind, place, end, payer, name, book, minimum, charged, weights in doc["dues"]:
             tariff, version, link, rule, variant = name
             known = {number[n]: nanos for n, nanos in weights}
             named = (tariff, version, link, rule, variant)
-            self.put(Due(kind, (place[0], place[1], place[2]), end, payer, named, minimum, charged, known))
+            self.put(Due(kind, (place[0], place[1], place[2]), end, payer, named, book, minimum, charged, known))
 
 
 def _weigh(due: Due, resolved: int, nanos: int) -> None:

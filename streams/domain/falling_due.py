@@ -39,6 +39,7 @@ class FallenDue:
     currency: str
     booked_at_us: int
     lines: Lines
+    book: CompiledBook  # in which the numbers of its rules are
     pool: str | None = None  # what is shared out leaves it
 
     @property
@@ -48,7 +49,8 @@ class FallenDue:
 
 
 def fallen_due(due: Due, book: CompiledBook, scopes: Scopes, splits: Splits, dues: Dues) -> FallenDue:
-    """The charge for a scope that has ended and owes something; moves bases, and the scope of a pass that covers it."""
+    """The charge for a scope that has ended and owes something; moves bases, and the scope of a pass that covers it.
+    book: the one in force at the scope's last use."""
     link = link_of(due, book)
     currency = link.version.currency
     parts = parts_of(due, currency, splits)
@@ -65,16 +67,12 @@ def fallen_due(due: Due, book: CompiledBook, scopes: Scopes, splits: Splits, due
         lines = Lines.joined([lines, settled])
         dues.note(book, lines, {0: due.payer})
     pool = pool_of(link) if kind == SHARING else None
-    return FallenDue(due.payer, REASONS[due.kind], currency, due.end_us - 1, lines, pool)
+    return FallenDue(due.payer, REASONS[due.kind], currency, due.end_us - 1, lines, book, pool)
 
 
 def link_of(due: Due, book: CompiledBook) -> NumberedRule:
-    """The rule or pass of a scope. Raises BrokenInvariant where the book has it no more: books keep all versions."""
-    link = book.named.get(due.name)
-    if link is None:
-        tariff, version, kind, name, _ = due.name
-        raise BrokenInvariant(f"the book in force has no {kind} {name} of {tariff} version {version}, which is due")
-    return link
+    """The rule or pass of a scope, in the book that was in force at its last use."""
+    return book.named[due.name]
 
 
 def parts_of(due: Due, currency: str, splits: Splits) -> list[tuple[int, int]]:

@@ -71,13 +71,12 @@ def due_values(
     offset: int,
     first_n: int,
     recorded_at_us: int,
-    book: CompiledBook,
     splits: Splits,
     partition: int,
     book_number: int,
 ) -> list[bytes]:
-    """Datums of what fell due at one record of `usage`, numbered from first_n on."""
-    m = len(fallen)
+    """Datums of what fell due at one record of `usage`, all by the rules of one book, numbered from first_n on."""
+    m, book = len(fallen), fallen[0].book
     top = {
         "usage_partition": pa.repeat(pa.scalar(partition, pa.int32()), m),
         "usage_offset": pa.repeat(pa.scalar(offset, pa.int64()), m),

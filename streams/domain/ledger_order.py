@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +30,12 @@ class LedgerOrder:
     def dues(self, fallen: Sequence[FallenDue], offset: int, recorded_at_us: int) -> None:
         """What fell due at the record of that offset."""
         state, first = self.state, self.numbers.get(offset, 0)
-        assert state.book is not None
         self.numbers[offset] = first + len(fallen)
-        values = due_values(
-            fallen, offset, first, recorded_at_us, state.book, state.splits, self.partition, state.book_number
-        )
+        values: list[bytes] = []
+        for _, of_book in groupby(fallen, key=lambda due: due.book.book.number):
+            some = list(of_book)
+            n = first + len(values)
+            values += due_values(some, offset, n, recorded_at_us, state.splits, self.partition, state.book_number)
         self._waiting.append((offset, [due.payer.encode() for due in fallen], values))
 
     def flush(self) -> None:

@@ -48,15 +48,20 @@ class PayersLogic:
         """Books that activations among the values name, and the one in force, where they are not known yet."""
         named = set(controls.book_numbers(values))
         if self._snapshot is not None:
-            named.add(self.state.book_number)
+            named |= self._of_snapshot()
         return tuple(sorted(number for number in named if number >= 0 and number not in self.books))
 
     def learn(self, book: RuleBook) -> None:
         """Takes a book; one that a restored snapshot waits for is put in force."""
         self.books[book.number] = book
-        if self._snapshot is not None and book.number == self.state.book_number:
-            self.state.hold(book, self._snapshot)
+        if self._snapshot is not None and self._of_snapshot() <= self.books.keys():
+            older = [self.books[number] for number in sorted(self.state.dues.books())]
+            self.state.hold(self.books[self.state.book_number], self._snapshot, older)
             self._snapshot = None
+
+    def _of_snapshot(self) -> set[int]:
+        """Numbers of the books that a restored snapshot needs: the one in force, and those that say what is due."""
+        return {self.state.book_number, *self.state.dues.books()}
 
     # ---- deciding ----
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ class PayersState:
         self.next_n = 0  # charges written already at next_offset
         self.scopes = Scopes()
         self.dues = Dues()
+        self._books: dict[int, CompiledBook] = {}  # the one in force, and those that say what is due
         self.seen = SeenIds()
         self.accounts = Interner()
         self._payers = Interner()
@@ -81,8 +82,14 @@ class PayersState:
         self.book_number, self.book_hash = book.number, book.book_hash
         self._use(book)
 
+    def book_of(self, due: Due) -> CompiledBook:
+        """The book in force at the last use of a scope: a newer one may have its version no more."""
+        return self._books[due.book]
+
     def _use(self, book: RuleBook) -> None:
         self.book = CompiledBook(book)
+        self._books = {n: known for n, known in self._books.items() if n in self.dues.books()}
+        self._books[book.number] = self.book
         self.settings = book.settings
         if self.tallies is None:
             self.tallies = OpenTallies(book.settings, PAYER_PREFIX)
@@ -93,8 +100,7 @@ class PayersState:
 
     def fall_due(self, due: Due) -> FallenDue:
         """The charge for a scope that has ended and owes something; moves what it moves."""
-        assert self.book is not None
-        fallen = fallen_due(due, self.book, self.scopes, self.splits, self.dues)
+        fallen = fallen_due(due, self.book_of(due), self.scopes, self.splits, self.dues)
         self.tally_due(fallen.payer, fallen.currency, fallen.booked_at_us, fallen.paid)
         return fallen
 
@@ -163,8 +169,9 @@ class PayersState:
         self.splits.put(bases["high"], bases["low"], bases["base"])
         self.dues.restore(parts["dues"], self.splits)
 
-    def hold(self, book: RuleBook, parts: Mapping[str, bytes]) -> None:
-        """The rest of a restored snapshot, once its book is there."""
+    def hold(self, book: RuleBook, parts: Mapping[str, bytes], older: Iterable[RuleBook] = ()) -> None:
+        """The rest of a restored snapshot, once its book is there, and those that `dues.books` names."""
+        self._books = {known.number: CompiledBook(known) for known in older}
         if book.book_hash != self.book_hash:
             raise BrokenInvariant(f"book {book.number} has another content than when the snapshot was taken")
         self._use(book)

@@ -152,7 +152,7 @@ class _Fold:
         for row in [*self.due.tolist(), len(self.batch)]:
             self._note(book, np.flatnonzero(maybe & (self.row >= first) & (self.row < row)))
             if row < len(self.batch):
-                self._fallen(book, np.flatnonzero(self.row == row), row)
+                self._fallen(np.flatnonzero(self.row == row), row)
             first = row + 1
 
     def _links(self, book: CompiledBook, lines: Int64Array) -> Int64Array:
@@ -190,7 +190,7 @@ class _Fold:
         payers = self.batch.column("payer").take(pa.array(distinct)).to_pylist()
         return dict(zip(distinct.tolist(), payers, strict=True))
 
-    def _fallen(self, book: CompiledBook, lines: Int64Array, row: int) -> None:
+    def _fallen(self, lines: Int64Array, row: int) -> None:
         state, number = self.state, self.number
         texts: list[str] = self.line["link"].take(pa.array(lines)).to_pylist()
         high, low = (int(number[f"scope_key_{half}"].view(np.uint64)[lines[0]]) for half in ("high", "low"))
@@ -200,6 +200,7 @@ class _Fold:
             offset = self.batch.column("usage_offset")[row].as_py()
             raise BrokenInvariant(f"the ledger has a {texts[0]} at usage offset {offset} of a scope that owes nothing")
         state.dues.drop(due)
+        book = state.book_of(due)
         link = link_of(due, book)
         currency = link.version.currency
         if "pass" in texts:

@@ -5,9 +5,22 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from nanotally.streams.domain.tariff import Party, Rule, Split
-from tests.support.payers_bench import DAY, HOUR, MINUTE, T0, PayersBench, book, close, control, event, rule, version
-from tests.support.payers_twins import accounts, alike
+from nanotally.streams.domain.tariff import Condition, Party, Rule, Split
+from tests.support.payers_bench import (
+    DAY,
+    HOUR,
+    MINUTE,
+    T0,
+    PayersBench,
+    activate,
+    book,
+    close,
+    control,
+    event,
+    rule,
+    version,
+)
+from tests.support.payers_twins import accounts, alike, rebuilt
 
 
 def least(minimum: int = 100, **more: Any) -> Rule:
@@ -129,3 +142,17 @@ def test_splits_with_caps_divide_a_minimum_by_their_terms() -> None:
     )
     # 40 each of the 80: 10% of it is 4, capped at 2.
     assert accounts(bench) == {"party:fee": 1 + 1 + 2 + 2, "creator:ana": 9 + 38, "creator:bob": 9 + 38}
+
+
+def test_a_book_without_the_version_that_is_due_does_not_stop_it() -> None:
+    first = book(version(least()))
+    second = book(version(rule("other", when=(Condition("item", "equals", ("/z",)),)), number=2), number=1)
+    bench = PayersBench(first).take(event("a"))
+    bench.books[1] = second
+    bench.take(activate(second))
+    for how in ("ledger", "snapshot"):
+        rebuilt(bench, how)
+    bench.take(close(T0 + DAY))
+    rebuilt(bench, "ledger")
+    assert dues(bench) == [("p", "minimum", 90, DAY - 1, 0)]
+    assert (bench.charge()["book_number"], bench.charge()["lines"][0]["version"]) == (1, 1)
