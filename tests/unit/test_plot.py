@@ -175,3 +175,10 @@ def test_what_a_reader_of_a_curve_must_know_is_said() -> None:
     assert plot.drawn(version(own), groups_of(version(own))[0]).remarks == [
         "drawn for uses that bring no price of their own"
     ]
+
+
+def test_lines_that_lie_on_each_other_stay_visible() -> None:
+    x, y = Axis("pages", Fraction(0), Fraction(4)), Axis("USD", Fraction(0), Fraction(4))
+    points = [(Fraction(0), Fraction(2)), (Fraction(4), Fraction(2))]
+    lines = plot_terminal.chart(x, y, [("a", points), ("b", points)], 5)
+    assert lines[3].endswith(" ab") and lines[3].count("⠉") + lines[3].count("⠤") + lines[3].count("⠒") > 60

@@ -402,3 +402,15 @@ def test_prices_that_creators_set_come_from_a_catalog_file(files: dict[str, str]
         "name": "eve", "uses_before": 0, "uses": 0, "before": "0.013500000", "after": "6.750000000",
     }  # fmt: skip
     assert json.loads(invoke(files, "--json").stdout)["revenue"]["after"] == "0.030000000"
+
+
+def test_a_window_that_may_still_be_used_is_remembered_from_chunk_to_chunk() -> None:
+    monthly = replace(TIERED, scope="month")
+    parts = [replace(taken([use], first=i), watermark_us=T0) for i, use in enumerate(USES)]
+    assert changes(simulated(version(FIVE), version(monthly), *parts), "payers")["ann"] == (100, 110)
+
+
+def test_who_paid_nothing_before_is_new() -> None:
+    only_ann = rule(price="5", when=(Condition("payer", "equals", ("ann",)),))
+    payers = report(simulated(version(only_ann), version(FIVE)), "old", "new", "uses", "USD", None).kinds[0]
+    assert [bar for bar in payers.bars if bar[1]] == [("the same", 1), ("new", 2)]
