@@ -59,6 +59,7 @@ def show(as_json: AsJson = False) -> None:
                 "published_at": instant(b.published_at_us),
                 "note": b.note,
                 "tariffs": [f"{t.tariff} v{t.version}" for t in b.book.tariffs],
+                "catalogs": [f"{c.catalog} v{c.version}" for c in b.book.catalogs],
             }
             for b in published
         ]
@@ -69,11 +70,12 @@ def show(as_json: AsJson = False) -> None:
             b.book.number,
             instant(b.published_at_us),
             ", ".join(f"{t.tariff} v{t.version}" for t in b.book.tariffs),
+            ", ".join(f"{c.catalog} v{c.version}" for c in b.book.catalogs),
             b.note,
         )
         for b in published
     ]
-    table(("rule book", "published", "tariffs", "why"), rows)
+    table(("rule book", "published", "tariffs", "catalogs", "why"), rows)
     parts = [
         (p.partition, "none" if p.book_number < 0 else p.book_number, instant(p.watermark_us), instant(p.closed_to_us))
         for p in positions

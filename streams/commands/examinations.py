@@ -190,6 +190,7 @@ def _book(books: list[RuleBook], payers: list[PayersPosition]) -> Iterator[Findi
         return
     newest = books[-1]
     tariffs = ", ".join(f"{t.tariff} v{t.version}" for t in newest.tariffs)
+    tariffs += "".join(f", catalog {c.catalog} v{c.version}" for c in newest.catalogs)
     without = [p.partition for p in payers if p.book_number < newest.number and not p.lag]
     state = f"{newest.number} ({newest.book_hash[:16]}): {tariffs}"
     if without:
