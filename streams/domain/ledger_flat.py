@@ -13,7 +13,7 @@ from nanotally.streams.domain.matching import CompiledBook, NumberedRule
 from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array, pick
 from nanotally.streams.domain.splitting import Splits
-from nanotally.streams.domain.uses import Uses
+from nanotally.streams.domain.uses import Uses, uniform
 
 FEW = 32  # so few charges of a rule are written together with those of others
 
@@ -128,8 +128,12 @@ class _Writer:
         alike |= {"outcome": outcome, "reason": reason}
         columns: dict[str, pa.Array] = {}
         if uses.found is not None:
-            del alike["lines.catalog"]
-            columns["lines.catalog"] = uses.found.names(rows)
+            catalogs = uses.found.names(rows)
+            if uniform(catalogs):
+                alike["lines.catalog"] = catalogs[0].as_py()
+            else:
+                del alike["lines.catalog"]
+                columns["lines.catalog"] = catalogs
         may_be_alike = True
         for name in NUMBERS:
             column = pick(numbers[name], rows)

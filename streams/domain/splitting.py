@@ -28,6 +28,7 @@ from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array,
 from nanotally.streams.domain.uses import Uses
 
 BASE_LIMIT = 2**61
+SAMPLE = 512
 FRACTION_DEN_MAX = 2**30  # so that fractions of what is left under the denominator fit in 64 bits
 
 
@@ -135,13 +136,17 @@ class Splits:
             return np.full(len(rows), self.number(currency, resolve(split, {})), dtype=np.int64)
         every = len(rows) == len(uses)
         columns = [uses.text(f) if every else uses.text(f).take(pa.array(rows)) for f in fields]
+        if written is None and uses.found is not None:
+            writers, written = uses.found.writers, uses.found.written
+        by = None if written is None or "creator" not in fields else pick(written, rows)
+        codes = None
+        if len(columns) == 1 and by is None and _repeats(columns[0]):  # each text once, then by its code
+            encoded = columns[0].dictionary_encode(null_encoding="encode")
+            columns, codes = [encoded.dictionary], encoded.indices.to_numpy()
         # An absent value and an empty one resolve alike, so that their hash may be the same.
         key = hash_strings(columns[0])
         for column in columns[1:]:
             key = combine(key, hash_strings(column))
-        if written is None and uses.found is not None:
-            writers, written = uses.found.writers, uses.found.written
-        by = None if written is None or "creator" not in fields else pick(written, rows)
         if by is not None:
             key = combine_int(key, by)
         known = self._by_rule.setdefault(numbered, _Resolved())
@@ -158,7 +163,7 @@ class Splits:
             ]
             known.add((key[0][first], key[1][first]), new)
             numbers[missing] = np.array(new, dtype=np.int64)[groups.codes]
-        return numbers
+        return numbers if codes is None else numbers[codes]
 
     def divide(self, resolved: Int64Array, paid: Int64Array) -> Divided:
         """Divides n amounts (nanos, within 2^62 up and down) in row order, and moves the bases."""
@@ -237,6 +242,11 @@ class Splits:
             "low": np.append(self.key_low[:n], np.array([k[1] for k, _ in waiting], dtype=np.uint64)),
             "base": np.append(self.base[:n], np.array([v for _, v in waiting], dtype=np.int64)),
         }
+
+
+def _repeats(column: pa.Array) -> bool:
+    """Whether a column seems to have few distinct texts, by its beginning."""
+    return len(column) > 4 * SAMPLE and len(column.slice(0, SAMPLE).unique()) <= SAMPLE // 2
 
 
 def _same(column: Int64Array) -> Int64Array:

@@ -130,7 +130,7 @@ class Uses:
     def pairs(self) -> tuple[Groups, list[tuple[str, str]]]:
         """The uses by product and meter, and what each group stands for."""
         products, meters = self.column("product"), self.column("meter")
-        if len(self) and _uniform(products) and _uniform(meters):  # as in most chunks
+        if len(self) and uniform(products) and uniform(meters):  # as in most chunks
             return one_group(len(self)), [(products[0].as_py(), meters[0].as_py())]
         groups = group_codes(_codes(products) << 32 | _codes(meters))
         first = pa.array(groups.first)
@@ -160,7 +160,7 @@ class Uses:
         return own if self.found is None or field not in ENRICHED else self.found.text(field, own)
 
 
-def _uniform(column: pa.Array) -> bool:
+def uniform(column: pa.Array) -> bool:
     """Whether all texts of a column, which has some and no null, are the same."""
     n = len(column)
     _, offsets_buffer, data_buffer = column.buffers()

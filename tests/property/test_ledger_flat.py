@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nanotally.schemas import codec
-from nanotally.streams.domain import ledger_flat, outputs
+from nanotally.streams.domain import ledger_flat, ledger_order
 from nanotally.streams.domain.ledger import charge_batch
 from tests.support.reference_driver import Plan, run
 from tests.support.scenarios import scenario
@@ -33,7 +33,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counts["fast"] += len(values)
         return values
 
-    monkeypatch.setattr(outputs, "charge_values", held)
+    monkeypatch.setattr(ledger_order, "charge_values", held)
     monkeypatch.setattr(codec, "encode_flat", counted)
     return counts
 
