@@ -35,10 +35,9 @@ def words(explained: Explanation) -> str:
 
 def _head(explained: Explanation) -> list[str]:
     event = explained.event
-    amount = f"{fixed_text(explained.paid)} {explained.currency}" if explained.currency else "NOTHING"
+    amount = f"{fixed_text(explained.paid)} {explained.currency}" if explained.lines else "NOTHING"
     at = explained.booked_at_us if event is None else event["occurred_at"]
-    who = "what fell due" if event is None else event["payer"]
-    out = [f"WHY WAS {who} CHARGED {amount} AT {instant(at)}?   (charge {explained.name})"]
+    out = [f"WHY WAS {explained.payer} CHARGED {amount} AT {instant(at)}?   (charge {explained.name})"]
     if event is not None:
         creator = f", creator {event['creator']}" if event["creator"] else ""
         out.append(f"  {event['product']}: {event['meter']} of {event['item']}{creator}   event {event['event_id']}")
@@ -71,8 +70,8 @@ def _title(line: LineExplained, currency: str) -> str:
     if line.link == "minimum":
         due = figures.money(line.rule.minimum_nanos, currency)
         begun = figures.money(line.charged_before, currency)
-        said = f"rule {line.name} costs {due} at least{_since(line)}, {begun} was charged"
-        return f"  {said}: {figures.money(line.amount, currency)} of the rest"
+        said = f"rule {line.name} costs {due} at least{_since(line)}; {begun} was charged"
+        return f"  {said}, of what is missing this is {figures.money(line.amount, currency)}"
     if line.link == "sharing":
         return f"  pass {line.name} is over{_since(line)}: {figures.money(line.amount, currency)} go to who was used"
     if line.link == "pass":
@@ -97,7 +96,8 @@ def _scope(line: LineExplained) -> str:
     if line.scope_end_us == NO_END or kind == "life":
         since = "so far"
     elif kind in ("session", "anchored"):
-        since = f"this {'session' if kind == 'session' else 'time'} (from {instant(line.scope_start_us)})"
+        named = "session" if kind == "session" else "period"
+        since = f"this {named} ({instant(line.scope_start_us)} to {instant(line.scope_end_us)})"
     else:
         since = f"this {kind} ({instant(line.scope_start_us)[:10]})"
     return f"; {since}{per} {before} -> {after}"

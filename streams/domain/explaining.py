@@ -66,6 +66,7 @@ def explain(charge: Mapping[str, Any], versions: Versions, catalogs: Sequence[Ca
         mine[0] if mine else None,
         tuple(lines),
         "" if lines else why_refused(charge, in_force, item),
+        charge["payer"],
     )
 
 

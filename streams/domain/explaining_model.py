@@ -127,6 +127,7 @@ class Explanation:
     version: TariffVersion | None
     lines: tuple[LineExplained, ...]
     said: str = ""
+    payer: str = ""
 
 
 def charge_name(charge: Mapping[str, Any]) -> str:
