@@ -60,7 +60,7 @@ def show(
     if scheduled:
         chosen = tuple(t for t in chosen if t.effective_from_us > now_us)
     if plot or svg:
-        _draw(chosen if version is not None or tariff is None else _newest(chosen, now_us), plot, svg)
+        _draw(chosen if version is not None or scheduled else _newest(chosen, now_us), plot, svg)
     elif as_json:
         say_json(_book_document(published, chosen))
     elif source:
@@ -101,11 +101,13 @@ def withdraw(
     typer.echo(f"activated in {len(partitions)} partitions of usage")
 
 
-def _newest(versions: Sequence[TariffVersion], now_us: int) -> Sequence[TariffVersion]:
-    """Of one tariff's versions the one in force, or the first to come."""
-    ordered = sorted(versions, key=lambda t: (t.effective_from_us, t.version))
-    begun = [t for t in ordered if t.effective_from_us <= now_us]
-    return begun[-1:] or ordered[:1]
+def _newest(versions: Sequence[TariffVersion], now_us: int) -> list[TariffVersion]:
+    """Of each tariff the version in force, or the first to come."""
+    chosen: dict[str, TariffVersion] = {}
+    for t in sorted(versions, key=lambda t: (t.effective_from_us, t.version)):
+        if t.effective_from_us <= now_us or t.tariff not in chosen:
+            chosen[t.tariff] = t
+    return list(chosen.values())
 
 
 def _draw(versions: Sequence[TariffVersion], in_terminal: bool, svg: Path | None) -> None:

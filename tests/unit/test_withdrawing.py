@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -96,3 +97,21 @@ def test_a_file_is_shown_without_services(tmp_path_factory: pytest.TempPathFacto
     said = CliRunner().invoke(app, ["tariff", "show", str(file)])
     assert said.exit_code == ExitCode.OK and said.stdout.startswith("t, version 1: in force from 2026-12-01")
     assert CliRunner().invoke(app, ["tariff", "show", str(file), "--source"]).stdout == FILE
+
+
+@pytest.mark.usefixtures("published")
+def test_the_version_in_force_is_drawn_unless_another_is_named(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["tariff", "show", "t", "--plot"])
+    assert said.exit_code == ExitCode.OK and "── song ─" in said.stdout
+    out = tmp_path / "t.svg"
+    assert CliRunner().invoke(app, ["tariff", "show", "t", "--svg", str(out)]).exit_code == ExitCode.OK
+    assert "<title>t, version 1</title>" in out.read_text(encoding="utf-8")
+    CliRunner().invoke(app, ["tariff", "show", "t", "--version", "3", "--svg", str(out)])
+    assert "<title>t, version 3</title>" in out.read_text(encoding="utf-8")
+    said = CliRunner().invoke(app, ["tariff", "show", "--svg", str(out)])
+    assert said.exit_code == ExitCode.OK  # there is one tariff only
+
+
+def test_a_file_has_no_versions_to_choose_from(tmp_path: Path) -> None:
+    said = CliRunner().invoke(app, ["tariff", "show", str(tmp_path / "t.yaml"), "--scheduled"])
+    assert said.exit_code == ExitCode.USAGE and "name a tariff" in said.stderr.replace("\n", " ")
