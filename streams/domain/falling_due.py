@@ -59,6 +59,7 @@ def fallen_due(due: Due, book: CompiledBook, scopes: Scopes, splits: Splits, due
     covering = -1 if kind == SHARING else int(book.covering[link.number])
     if kind == MINIMUM:
         lines.covering[:] = covering
+        lines.named[:] = sum(due.weights.values()) > 0
         lines.paid = np.zeros(len(lines), dtype=np.int64) if covering >= 0 else lines.numbers["amount"]
     divided = splits.divide(lines.numbers["resolved"], lines.moved)
     lines.numbers["base_before"], lines.nanos = divided.base_before, divided.nanos

@@ -149,8 +149,7 @@ def _line_lists(
         "paid_nanos": pa.array(lines.paid),
         "pass": passes.take(pa.array(np.where(lines.covering >= 0, lines.covering, len(links)))),
         "catalog": pa.repeat("", len(lines)) if catalogs is None else catalogs,
-        # What is due is divided by the resolved splits of all uses, which may be of several names.
-        "split": by_link([n.rule.split for n in links], kind == RULE),
+        "split": by_link([n.rule.split for n in links], lines.named),
         "split_key_high": signed(splits.key_high[resolved]),
         "split_key_low": signed(splits.key_low[resolved]),
         "shares": _shares(lines, book, splits),

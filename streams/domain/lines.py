@@ -75,14 +75,15 @@ class Lines:
     """m lines, those of a charge one after the other; int64[m] each unless told otherwise.
 
     row: which charge; link: number of the rule or pass in the book; at_us: when the use or its piece began; kind: place
-    in LINKS; covering: number of the pass it is under, else -1; paid: nanos; key_high, key_low: uint64[m]; numbers: by
-    name (see NUMBERS); nanos: int64[m, k] shares by party."""
+    in LINKS; covering: number of the pass it is under, else -1; named: bool[m], whether its split has a name; paid:
+    nanos; key_high, key_low: uint64[m]; numbers: by name (see NUMBERS); nanos: int64[m, k] shares by party."""
 
     row: Int64Array
     link: Int64Array
     at_us: Int64Array
     kind: Int64Array
     covering: Int64Array
+    named: BoolArray
     paid: Int64Array
     key_high: UInt64Array
     key_low: UInt64Array
@@ -99,6 +100,7 @@ class Lines:
             at_us,
             np.full(m, kind, dtype=np.int64),
             np.full(m, -1, dtype=np.int64),
+            np.full(m, kind == RULE, dtype=bool),
             np.zeros(m, dtype=np.int64),
             np.zeros(m, dtype=np.uint64),
             np.zeros(m, dtype=np.uint64),
@@ -139,4 +141,4 @@ class Lines:
         return Lines(**columns, numbers=numbers, nanos=nanos)
 
 
-_COLUMNS = ("row", "link", "at_us", "kind", "covering", "paid", "key_high", "key_low")
+_COLUMNS = ("row", "link", "at_us", "kind", "covering", "named", "paid", "key_high", "key_low")

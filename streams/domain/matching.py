@@ -133,10 +133,14 @@ class CompiledBook:
         """Number of the rule that each use falls under, or one of the negative verdicts above: int64[n].
 
         Before it the uses get what the book's catalogs have of their items."""
+        self.enrich(uses)
+        return self._match(uses, np.arange(len(uses)), uses.occurred_at_us, uses.pairs[0])
+
+    def enrich(self, uses: Uses) -> None:
+        """Gives the uses what the book's catalogs have of their items."""
         uses.found = None if self.items is None else self.items.find(
             uses.column("product"), uses.column("item"), uses.column("creator"), uses.occurred_at_us
         )  # fmt: skip
-        return self._match(uses, np.arange(len(uses)), uses.occurred_at_us, uses.pairs[0])
 
     def match_at(self, uses: Uses, rows: Int64Array, at_us: Int64Array) -> Int64Array:
         """The same for some rows, in any order and number, as if used at the instants given: int64[rows]."""

@@ -179,6 +179,7 @@ class _Fold:
         told = self._lines(book, lines, self._links(book, lines))
         place = np.searchsorted(self.used, told.row)
         uses = Uses(pa.RecordBatch.from_struct_array(self.events), self.used, self.used, [])
+        book.enrich(uses)
         for number in np.unique(told.link[told.kind == RULE]).tolist():
             mine = np.flatnonzero((told.link == number) & (told.kind == RULE))
             rows, back = np.unique(place[mine], return_inverse=True)
