@@ -54,6 +54,9 @@ def diff_words(one: Named, other: Named, found: Difference) -> list[str]:
     if found.moved:
         out += ["", "UNDER ANOTHER RULE"]
         out += [f"  {m.use}:  rule {m.rule} -> {m.to}" for m in found.moved]
+    if found.restarts:
+        out += ["", "BEGINS TO COUNT ANEW"]
+        out += [line for sentence in found.restarts for line in _wrapped("", sentence)]
     return out
 
 
@@ -96,9 +99,7 @@ def _rule(rule: RuleChange, before: TariffVersion, after: TariffVersion) -> Iter
         yield from _price(price, after.currency)
     if rule.kind != "changed":
         return
-    if rule.restarts:
-        yield f"  everything it has counted begins at zero again: {rule.restarts}"
-    elif any(p.after.scope not in ("event",) for p in rule.prices):
+    if not rule.anew and any(p.after.scope != "event" for p in rule.prices):
         scope = rule.prices[0].after.scope
         running = {"life": "what was counted so far stays", "anchored": "what is running goes on"}.get(
             scope, f"a running {scope} goes on"
@@ -139,10 +140,11 @@ def _document(one: Named, other: Named, found: Difference) -> dict[str, Any]:
                 "kind": r.kind,
                 "changes": [_change_document(c) for c in r.changes],
                 "prices": _price_documents(r.prices, other.version.currency),
-                "restarts": r.restarts,
+                "anew": r.anew,
             }
             for r in found.rules
         ],
+        "restarts": list(found.restarts),
         "moved": [{"rule": m.rule, "use": m.use, "to": m.to} for m in found.moved],
     }
 

@@ -11,6 +11,7 @@ from nanotally.streams.commands.tariff_diff_uses import Moved, moved_uses
 from nanotally.streams.domain.matching import NumberedRule
 from nanotally.streams.domain.tariff import Meter, Rule, TariffVersion
 from nanotally.streams.tariffs import figures
+from nanotally.streams.tariffs.restarts import CALENDAR_SCOPES, restarts
 from nanotally.streams.tariffs.words import pass_words, split_words, variants_words
 
 
@@ -42,7 +43,7 @@ class RuleChange:
     kind: str
     changes: tuple[Change, ...]
     prices: tuple[PriceChange, ...] = ()
-    restarts: str = ""
+    anew: bool = False  # what it has counted so far no longer counts
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,21 @@ class Difference:
     head: tuple[Change, ...]
     rules: tuple[RuleChange, ...]
     moved: tuple[Moved, ...]
+    restarts: tuple[str, ...]  # sentences: which rules begin to count anew, and why
 
     @property
     def none(self) -> bool:
-        return not (self.head or self.rules or self.moved)
+        return not (self.head or self.rules or self.moved or self.restarts)
 
 
 def difference(before: TariffVersion, after: TariffVersion) -> Difference:
     """What changes from `before` to `after`."""
     return Difference(
-        tuple(_head(before, after)), tuple(_rules(before, after)), tuple(moved_uses(before, after))
-    )  # fmt: skip
+        tuple(_head(before, after)),
+        tuple(_rules(before, after)),
+        tuple(moved_uses(before, after)),
+        tuple(restarts(before, after)),
+    )
 
 
 def _head(before: TariffVersion, after: TariffVersion) -> Iterator[Change]:
@@ -132,7 +137,7 @@ def _changed(before: TariffVersion, after: TariffVersion, was: Group, now: Group
         if _bare(old_rule) != _bare(new_rule) or was.meter != now.meter:
             compared = compare(old_rule, new_rule, now.meter)
             prices.append(PriceChange(variant, old_rule, new_rule, now.meter, compared))
-    return RuleChange(now.name, "changed", tuple(changes), tuple(prices), _restarts(before, after, was, now))
+    return RuleChange(now.name, "changed", tuple(changes), tuple(prices), _begins_anew(before, after, was, now))
 
 
 def _bare(rule: Rule) -> Rule:
@@ -176,17 +181,9 @@ def _paired(before: Sequence[str], after: Sequence[str]) -> Iterator[tuple[str, 
         yield (was[i] if i < len(was) else ""), (now[i] if i < len(now) else "")
 
 
-def _restarts(before: TariffVersion, after: TariffVersion, was: Group, now: Group) -> str:
-    """Why all scopes of the rule begin anew; '' where they go on."""
+def _begins_anew(before: TariffVersion, after: TariffVersion, was: Group, now: Group) -> bool:
+    """Whether what the rule has counted so far no longer counts."""
     if was.rules[0].scope == "event" and now.rules[0].scope == "event":
-        return ""
+        return False
     stems = [NumberedRule(0, v, g.rules[0]).stem for v, g in ((before, was), (after, now))]
-    if before.tariff != after.tariff:
-        return "another tariff counts for itself"
-    if stems[0] != stems[1]:
-        old, new = was.rules[0], now.rules[0]
-        facts = (("meter", old.meter, new.meter), ("over", old.scope, new.scope), ("per", old.per, new.per))
-        changed = [f"`{name}`" for name, was_so, is_so in facts if was_so != is_so]
-        return f"it counts by another {figures.listing(changed or ['length of time'])}"
-    windowed = now.rules[0].scope in ("hour", "day", "month", "year")
-    return "its windows begin in another zone" if windowed and before.calendar != after.calendar else ""
+    return stems[0] != stems[1] or (now.rules[0].scope in CALENDAR_SCOPES and before.calendar != after.calendar)

@@ -89,27 +89,34 @@ def test_rules_come_go_and_move() -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"per": ("item",)}, "it counts by another `per`"),
-        ({"scope": "month"}, "it counts by another `over`"),
+        ({"per": ("item",)}, "per payer and item instead of payer"),
+        ({"scope": "month"}, "over month instead of life"),
         ({"price": "6"}, ""),
         ({"cap_nanos": 7}, ""),
     ],
 )
 def test_what_begins_to_count_anew_is_said(change: dict[str, Any], why: str) -> None:
-    assert only(version(rule()), version(rule(**change))).restarts == why
+    before, after = version(rule()), version(rule(**change))
+    assert only(before, after).anew == bool(why)
+    said = difference(before, after).restarts
+    assert said == ((f"rule 'article' begins to count anew: {why}",) if why else ())
 
 
 def test_another_zone_begins_windows_anew_but_no_life() -> None:
     daily = rule(scope="day", price="6")
     berlin = version(replace(daily, text="x"), calendar="Europe/Berlin")
-    assert only(version(daily), berlin).restarts == "its windows begin in another zone"
+    assert only(version(daily), berlin).anew and "Europe/Berlin instead of UTC" in words(version(daily), berlin)
     life = version(rule(price="7"), calendar="Europe/Berlin")
-    assert only(version(rule()), life).restarts == ""
+    assert not only(version(rule()), life).anew
 
 
 def test_a_running_scope_goes_on_and_the_reader_is_told() -> None:
     said = words(version(rule(scope="month")), version(rule(scope="month", price="6000000")))
     assert "a running month goes on: what was charged stays" in said
+
+
+def test_a_renamed_rule_is_told_to_count_from_zero() -> None:
+    assert "BEGINS TO COUNT ANEW\n  rule 'a' is called 'b' now" in words(version(rule("a")), version(rule("b")))
 
 
 def test_splits_meters_and_time_are_compared() -> None:
