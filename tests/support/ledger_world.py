@@ -153,10 +153,10 @@ def use(number: int, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def world() -> World:
-    """70 uses over three days, repeats and bad ones among them, closed after two days."""
-    made = World()
-    inputs = _usage()
+def world(book: RuleBook = BOOK, **fields: Any) -> World:
+    """70 uses over three days, repeats and bad ones among them, closed after two days. fields: that all uses have."""
+    made = World(book=book)
+    inputs = _usage(book, fields)
     for p in range(PARTITIONS):
         logic = PayersLogic(p, PARTITIONS, ACCOUNT_PARTITIONS)
         logic.learn(made.book)
@@ -178,7 +178,7 @@ def world() -> World:
     return made
 
 
-def _usage() -> dict[int, list[tuple[bytes | None, bytes]]]:
+def _usage(book: RuleBook, common: dict[str, Any]) -> dict[int, list[tuple[bytes | None, bytes]]]:
     uses = [use(n) for n in range(70)]
     uses += [
         use(68),  # told again
@@ -190,8 +190,9 @@ def _usage() -> dict[int, list[tuple[bytes | None, bytes]]]:
     ]
     inputs: dict[int, list[tuple[bytes | None, bytes]]] = {p: [] for p in range(PARTITIONS)}
     for p in inputs:
-        inputs[p].append((None, activation(BOOK).datum()))
+        inputs[p].append((None, activation(book).datum()))
     for fields in uses:
+        fields |= common
         key = fields["payer"].encode()
         inputs[partition_of(key, PARTITIONS)].append((key, codec.encode_one("UsageEvent", fields)))
     for p in inputs:
