@@ -109,7 +109,7 @@ class ColumnSide:
         self._rules = np.array([*(names.rules.add(r.rule.name) for r in self._book.rules), -1], dtype=np.int64)
         self._refused = {code: names.outcomes.add(f"refused: {reason}") for code, reason in REFUSALS.items()}
         self._unpriced = {code: names.outcomes.add(f"unpriced: {r}") for code, r in UNPRICED_REASONS.items()}
-        self._unfit = names.outcomes.add("unpriced: unfit for its meter")
+        self._unfit = names.outcomes.add("rejected")
 
     def rate(self, taken: Taken) -> Outcome:
         uses, n = taken.uses, len(taken.uses)

@@ -126,10 +126,10 @@ def _out_of_order(before: Sequence[str], after: Sequence[str]) -> set[str]:
 
 
 def _changed(before: TariffVersion, after: TariffVersion, was: Group, now: Group) -> RuleChange | None:
-    if was.rules == now.rules and was.meter == now.meter and _splits(before, was) == _splits(after, now):
+    lines_was, lines_now = _lines(before, was), _lines(after, now)  # of a pass they also say what it covers
+    if was.rules == now.rules and was.meter == now.meter and lines_was == lines_now:
         return None
     changes: list[Change] = []
-    lines_was, lines_now = _lines(before, was), _lines(after, now)
     for old, new in _paired(lines_was, lines_now):
         changes.append(Change("", old, new))
     prices: list[PriceChange] = []
@@ -143,11 +143,6 @@ def _changed(before: TariffVersion, after: TariffVersion, was: Group, now: Group
 def _bare(rule: Rule) -> Rule:
     """The rule without what does not change the price of a quantity."""
     return replace(rule, when=(), split="", text="", variant="", name="", per=(), cut=False)
-
-
-def _splits(version: TariffVersion, group: Group) -> list[str]:
-    """Names of the splits: their content is told in the head."""
-    return [rule.split for rule in group.rules]
 
 
 def _variants(before: Sequence[Rule], after: Sequence[Rule]) -> Iterator[tuple[str, Rule, Rule]]:

@@ -18,7 +18,17 @@ from nanotally.streams.commands.tariff_diff_prices import compare, percent_text,
 from nanotally.streams.commands.tariff_diff_rules import RuleChange, difference
 from nanotally.streams.commands.tariff_diff_uses import Moved, moved_uses
 from nanotally.streams.commands.tariff_sources import Named
-from nanotally.streams.domain.tariff import Condition, Meter, Party, RuleBook, Settings, Split, TariffVersion, Tier
+from nanotally.streams.domain.tariff import (
+    Condition,
+    Meter,
+    Party,
+    Pass,
+    RuleBook,
+    Settings,
+    Split,
+    TariffVersion,
+    Tier,
+)
 from nanotally.streams.errors import ExitCode
 from nanotally.streams.tariffs.books import PublishedBook
 from tests.support.payers_bench import rule, version
@@ -127,6 +137,18 @@ def test_splits_meters_and_time_are_compared() -> None:
     assert heads["in force from"][1] == "2001-09-09 01:46:40 UTC"
     assert heads["meter play"] == ("in seconds, 3 decimal places, needs session", "")
     assert heads["split standard"][1].startswith("platform 20 %")
+
+
+def test_a_pass_is_compared_like_a_rule_and_by_what_it_covers() -> None:
+    price = replace(rule("day", price="1"), scope="day", cap_nanos=40_000_000)
+    one, both = Pass("day", ("a",), price), Pass("day", ("a", "b"), price)
+    rules = (rule("a"), rule("b"))
+    found = only(version(*rules, passes=(one,)), version(*rules, passes=(both,)))
+    assert (found.name, found.kind, found.prices) == ("pass day", "changed", ())
+    lower = Pass("day", ("a",), replace(price, cap_nanos=30_000_000))
+    said = words(version(*rules, passes=(one,)), version(*rules, passes=(lower,)))
+    assert "payers  the same up to 0.03 USD, cheaper above" in said
+    assert only(version(*rules), version(*rules, passes=(one,))).kind == "added"
 
 
 # ---- which rule ----
