@@ -153,7 +153,7 @@ def _filled(rule: Rule, tiers: Sequence[Tier], x: int, uses: int, tier_quantity:
         return [whole if i == reached else (0, False) for i in range(len(tiers))]
     filled, lower = [], 0
     for i, tier in enumerate(tiers):
-        high = x if tier.up_to is None else min(x, tier.up_to)
+        high = x if tier.up_to is None or i == len(tiers) - 1 else min(x, tier.up_to)
         step = tier.step or 1
         filled.append((max(0, ceil(Fraction(high - lower, step)) * step), x > lower or (i == 0 and zero)))
         lower = tier.up_to if tier.up_to is not None else lower
