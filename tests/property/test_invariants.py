@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from math import floor
@@ -13,7 +14,7 @@ import pytest
 
 from nanotally.streams.domain.tariff import Rule, RuleBook
 from tests.support.reference import BASE_MUCH, PayersReference
-from tests.support.reference_pricing import exact_price
+from tests.support.reference_price import price_of, walk, with_overage
 from tests.support.reference_values import Charge, Control, Line, Record
 from tests.support.scenarios import Scenario, scenario
 
@@ -35,23 +36,26 @@ def test_every_record_has_one_outcome(seed: int) -> None:
     made = scenario(seed)
     out = run(made).out
     assert sorted(out.outcomes) == [r.offset for r in made.records]
-    in_ledger = Counter(c.usage_offset for c in out.charges) + Counter(r.offset for r in out.rejects)
+    in_ledger = Counter(c.usage_offset for c in out.charges if c.event) + Counter(r.offset for r in out.rejects)
     assert all(n == 1 for n in in_ledger.values())
     silent = {o for o, (outcome, _) in out.outcomes.items() if outcome in ("duplicate", "control")}
     assert silent | in_ledger.keys() == out.outcomes.keys() and not silent & in_ledger.keys()
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_shares_sum_to_the_amount_and_stay_near_their_fractions(seed: int) -> None:
+def test_shares_sum_to_what_is_paid_and_stay_near_their_fractions(seed: int) -> None:
     got: dict[Any, int] = defaultdict(int)
     divided: dict[Any, int] = defaultdict(int)
     for line in lines_of(run(scenario(seed))):
-        assert sum(s.nanos for s in line.shares) == line.paid_nanos >= 0
-        parties = len(line.shares)
-        assert all(s.nanos > -parties for s in line.shares)
-        assert parties > 2 or all(s.nanos >= 0 for s in line.shares)
-        divided[line.split_key] += line.paid_nanos
-        for share in line.shares:
+        assert sum(s.nanos for s in line.shares) == line.paid_nanos
+        if line.link == "pass" or any(p.cap is not None or p.of_left for p in line.split_key[1]):
+            continue
+        moved = line.amount_nanos if line.link == "sharing" else line.paid_nanos
+        shares, parties = line.shares[: len(line.split_key[1])], len(line.split_key[1])
+        assert moved < 0 or all(s.nanos > -parties for s in shares)
+        assert parties > 2 or moved < 0 or all(s.nanos >= 0 for s in shares)
+        divided[line.split_key] += moved
+        for share in shares:
             got[line.split_key, share.account] += share.nanos
     for key, base in divided.items():
         if base >= BASE_MUCH:
@@ -62,23 +66,59 @@ def test_shares_sum_to_the_amount_and_stay_near_their_fractions(seed: int) -> No
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_scope_under_one_version_costs_the_floor_of_its_whole_quantity(seed: int) -> None:
+def test_a_scope_under_one_price_costs_the_floor_of_its_whole_quantity(seed: int) -> None:
     made = scenario(seed)
     scopes: dict[Any, list[Line]] = defaultdict(list)
     for line in lines_of(run(made)):
-        scopes[line.scope_place].append(line)
+        if line.link in ("rule", "pass"):
+            scopes[line.scope_place].append(line)
     for lines in scopes.values():
-        if len({line.version for line in lines}) > 1:
-            continue
         rule = rule_of(made, lines[0])
-        whole = floor(exact_price(rule, sum(line.quantity for line in lines)))
-        expected = whole if rule.cap_nanos is None else min(whole, rule.cap_nanos)
-        assert sum(line.amount_nanos for line in lines) == expected
+        if len({(line.version, line.variant) for line in lines}) > 1 or not by_whole_scope(rule):
+            continue
+        used = sum(line.quantity for line in lines)
+        if rule.carry:
+            exact = walk(rule, 0, used)[0]
+        else:
+            exact = price_of(rule, used, 1)
+        exact += rule.connect if used else 0
+        owed = floor(with_overage(rule, exact))
+        owed = owed if rule.cap_nanos is None else min(owed, rule.cap_nanos)
+        owed = max(owed, rule.minimum_nanos) if rule.scope == "event" else owed
+        assert sum(line.amount_nanos for line in lines) == owed
+
+
+def by_whole_scope(rule: Rule) -> bool:
+    """Whether the price looks at nothing but the quantity of the scope, and never waits until it rises again."""
+    single = rule.each is not None or (rule.free is not None and rule.free.events is not None)
+    waits = rule.volume and not rule.falling
+    return not (single or waits or rule.tier_by or rule.price_from)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_caps_and_limits_hold_and_pools_are_emptied_by_what_filled_them(seed: int) -> None:
+    made = scenario(seed)
+    charged: dict[Any, int] = defaultdict(int)
+    pools: dict[Any, int] = defaultdict(int)
+    for line in lines_of(run(made)):
+        if line.link == "rule":
+            rule = rule_of(made, line)
+            charged[line.scope_place] += line.amount_nanos
+            least = rule.minimum_nanos if rule.scope == "event" else 0
+            assert rule.cap_nanos is None or line.amount_nanos <= max(least, rule.cap_nanos)
+            assert rule.limit is None or line.quantity_before + line.quantity <= rule.limit
+            assert charged[line.scope_place] == line.charged_before + line.amount_nanos
+        if line.link in ("pass", "sharing"):
+            pools[line.scope_place] += sum(s.nanos for s in line.shares if s.account.startswith("pool:"))
+            assert pools[line.scope_place] >= 0
 
 
 def rule_of(made: Scenario, line: Line) -> Rule:
     versions = {(v.tariff, v.version): v for book in made.books.values() for v in book.tariffs}
-    return next(r for r in versions[line.tariff, line.version].rules if r.name == line.rule)
+    version = versions[line.tariff, line.version]
+    if line.link == "pass":
+        return next(p.price for p in version.passes if p.name == line.rule)
+    return next(r for r in version.rules if (r.name, r.variant) == (line.rule, line.variant))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -106,7 +146,7 @@ def test_copies_of_what_was_accepted_change_nothing(seed: int) -> None:
     made, r = scenario(seed), random.Random(seed)
     spread = [replace(x, offset=10 * i) for i, x in enumerate(made.records)]
     before = run(replace(made, records=tuple(spread)))
-    accepted = {c.usage_offset for c in before.out.charges}
+    accepted = {c.usage_offset for c in before.out.charges if c.event}
     more = list(spread)
     for i, record in enumerate(spread):
         if record.offset in accepted and r.random() < 0.3:
@@ -127,16 +167,18 @@ def test_copies_of_what_was_accepted_change_nothing(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_use_told_in_two_pieces_costs_the_same(seed: int) -> None:
-    """Under one version, for scopes that cumulate; a limit of a price would judge the pieces alone."""
+    """Under one version, for prices that look at scopes as a whole; a limit of a price would judge the pieces alone."""
     made, r = scenario(seed), random.Random(seed)
     number, book = min(made.books.items())
     first = tuple(
         next(v for v in book.tariffs if v.tariff == name) for name in sorted({v.tariff for v in book.tariffs})
     )
-    cumulating = tuple(replace(v, rules=tuple(x for x in v.rules if x.scope != "event")) for v in first)
+    cumulating = tuple(replace(v, rules=tuple(cumulating_rules(v.rules))) for v in first)
     one = RuleBook(number, book.settings, cumulating)
     start = Record(-1, made.records[0].recorded_at_us, None, Control("one", "activate", None, number, one.book_hash))
-    records = [x for x in made.records if not (isinstance(x.value, dict) and "max_price" in x.value["attributes"])]
+    records = [
+        at_once(x) for x in made.records if not (isinstance(x.value, dict) and "max_price" in x.value["attributes"])
+    ]
     whole = run(replace(made, books={number: one}, records=(start, *doubled(records))))
     refused = {c.usage_offset for c in whole.out.charges if c.outcome == "refused"}
     if refused:
@@ -158,13 +200,28 @@ def test_a_use_told_in_two_pieces_costs_the_same(seed: int) -> None:
     assert per_scope(chopped.out.charges) == per_scope(whole.out.charges)
 
 
+def cumulating_rules(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """Those that take two uses as they take one of both quantities."""
+    for rule in rules:
+        rounded = rule.rounding is not None and rule.rounding.event
+        if rule.scope != "event" and by_whole_scope(rule) and not rounded:
+            yield replace(rule, when=tuple(c for c in rule.when if c.field != "quantity"))
+
+
+def at_once(record: Record) -> Record:
+    """A use that does not last, so that no part of it is rounded where it is cut."""
+    if not isinstance(record.value, dict):
+        return record
+    return replace(record, value={**record.value, "duration_us": None})
+
+
 def doubled(records: list[Record]) -> list[Record]:
     return [replace(x, offset=2 * i, wire="plain") for i, x in enumerate(records)]
 
 
 def per_scope(charges: list[Charge]) -> dict[Any, tuple[int, Fraction]]:
     sums: dict[Any, tuple[int, Fraction]] = {}
-    for line in (line for charge in charges for line in charge.lines):
+    for line in (line for charge in charges for line in charge.lines if line.link in ("rule", "pass")):
         paid, _ = sums.get(line.scope_place, (0, Fraction(0)))
         sums[line.scope_place] = paid + line.amount_nanos, line.total_after
     return sums
