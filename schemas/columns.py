@@ -36,7 +36,7 @@ def read_whole(writer: Schema, values: Sequence[bytes | None]) -> pa.RecordBatch
         batch = _read(writer, values)  # so none of them is None
         sound = _headers_match(writer, batch) and _lengths_match(writer, batch, cast("Sequence[bytes]", values))
         if sound:
-            batch.validate(full=True)  # above all that strings are UTF-8
+            _validate(batch)
     except (ValueError, TypeError, Suspect):  # pyruhvro's and pyarrow's refusals; TypeError: a value is None
         return None
     except BaseException as error:
@@ -121,6 +121,27 @@ def _headers_match(writer: Schema, batch: pa.RecordBatch) -> bool:
         (marker == MARKER_AS_INT).all()
         and (fingerprint == int.from_bytes(writer.fingerprint, "little", signed=True)).all()
     )
+
+
+def _validate(batch: pa.RecordBatch) -> None:
+    """Raises pa.ArrowInvalid above all where a string is not UTF-8, which plain ASCII is at a glance."""
+    for column in batch.columns:
+        column.validate(full=not _is_ascii(column))
+
+
+def _is_ascii(array: pa.Array) -> bool:
+    """Whether all strings in the array, at any depth, are of ASCII characters."""
+    kind = array.type
+    if pa.types.is_string(kind):
+        data = array.buffers()[2]
+        return data is None or not data.size or int(np.frombuffer(data, dtype=np.int8).min()) >= 0
+    if pa.types.is_struct(kind):
+        return all(_is_ascii(array.field(i)) for i in range(kind.num_fields))
+    if pa.types.is_map(kind):
+        return _is_ascii(array.keys) and _is_ascii(array.items)
+    if pa.types.is_list(kind):
+        return _is_ascii(array.values)
+    return True
 
 
 def _lengths_match(writer: Schema, batch: pa.RecordBatch, values: Sequence[bytes]) -> bool:

@@ -104,6 +104,8 @@ class _Writer:
         ]
 
     def _late_version(self, rule: Int64Array, rows: Int64Array) -> BoolArray:
+        if not (self.came_at > LONG_AGO).any():  # as in most books
+            return np.zeros(len(rows), dtype=bool)
         came_at = np.append(self.came_at, LONG_AGO)
         late: BoolArray = pick(self.taken.uses.occurred_at_us, rows) < came_at[np.maximum(rule, -1)]
         return late
@@ -164,12 +166,14 @@ class _Writer:
         nanos = pick(share_nanos(self.priced, len(uses)), rows)
         for place in range(shares):
             path = f"lines.shares.{place}"
-            columns |= {
-                f"{path}.account": splits.accounts.column(splits.account[resolved, place]),
-                f"{path}.fraction_num": pa.array(splits.num[resolved, place]),
-                f"{path}.fraction_den": pa.array(splits.den[resolved, place]),
-                f"{path}.nanos": pa.array(np.ascontiguousarray(nanos[:, place])),
-            }
+            columns[f"{path}.nanos"] = pa.array(np.ascontiguousarray(nanos[:, place]))
+            columns[f"{path}.account"] = splits.accounts.column(splits.account[resolved, place])
+            for name, table in (("fraction_num", splits.num), ("fraction_den", splits.den)):
+                known = table[: len(splits.parties), place]
+                if (known == known[0]).all():  # far fewer than charges
+                    alike[f"{path}.{name}"] = int(known[0])
+                else:
+                    columns[f"{path}.{name}"] = pa.array(table[resolved, place])
         return codec.encode_flat(alike, columns, shares, bodies_of(taken, rows))
 
     def _of_rule(self, rule_of: NumberedRule) -> dict[str, Any]:
