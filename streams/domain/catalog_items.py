@@ -79,16 +79,16 @@ class CatalogIndex:
         the uses happened, which chooses the catalogs' versions."""
         products, items = product.dictionary_encode(), item.dictionary_encode()
         segment = np.searchsorted(self.starts, at_us, side="right") - 1  # -1: before the first catalog
-        code = (segment + 1) * len(products.dictionary) + products.indices.to_numpy()
-        code = code * max(1, len(items.dictionary)) + items.indices.to_numpy()
-        distinct, first, back = np.unique(code, return_index=True, return_inverse=True)
+        of_product, of_item = products.indices.to_numpy(), items.indices.to_numpy()
+        code = ((segment + 1) * len(products.dictionary) + of_product) * max(1, len(items.dictionary)) + of_item
+        _, first, back = np.unique(code, return_index=True, return_inverse=True)
         names, ids = products.dictionary.to_pylist(), items.dictionary.to_pylist()
-        found = np.full(len(distinct), -1, dtype=np.int64)
-        for place, row in enumerate(first.tolist()):
-            name, asked = names[products.indices[row].as_py()], ids[items.indices[row].as_py()]
-            for table in self._in_force(int(segment[row]), name):
-                if asked in table:
-                    found[place] = table[asked]
+        distinct = (segment[first].tolist(), of_product[first].tolist(), of_item[first].tolist())
+        found = np.full(len(first), -1, dtype=np.int64)
+        for place, (number, name, asked) in enumerate(zip(*distinct, strict=True)):
+            for table in self._in_force(number, names[name]):
+                if ids[asked] in table:
+                    found[place] = table[ids[asked]]
                     break
         entry = found[back]
         written = np.append(self.written, -1)[entry]
