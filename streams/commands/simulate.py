@@ -14,7 +14,8 @@ import typer
 
 from nanotally.streams.commands.output import AsJson, instant, note, progress, say_json
 from nanotally.streams.commands.simulate_html import page
-from nanotally.streams.commands.simulate_rating import Nothing, Side, Taken, side
+from nanotally.streams.commands.simulate_outcome import Side, Taken
+from nanotally.streams.commands.simulate_rating import Nothing, side
 from nanotally.streams.commands.simulate_report import Report, report
 from nanotally.streams.commands.simulate_sums import Simulation
 from nanotally.streams.commands.simulate_usage import Ledger, from_file

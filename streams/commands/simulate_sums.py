@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from nanotally.streams.commands.simulate_names import NameTable
-from nanotally.streams.commands.simulate_rating import Names, Outcome, Taken
+from nanotally.streams.commands.simulate_outcome import Names, Outcome, Taken
 from nanotally.streams.domain.records import Int64Array
 from nanotally.streams.errors import InvalidInput
 
@@ -128,8 +128,8 @@ class Simulation:
                 continue
             sums.guard(outcome.due_paid)
             codes = self.payers.codes(pa.array(outcome.due_payers, pa.string()))
-            sums.payers.add(codes, outcome.due_paid)
-            sums.rules.add(outcome.due_rule + 1, outcome.due_paid)
+            sums.payers.add(codes, outcome.due_paid, uses=False)
+            sums.rules.add(outcome.due_rule + 1, outcome.due_paid, uses=False)
             sums.due += _exact_sum(outcome.due_paid)
             sums.revenue += _exact_sum(outcome.due_paid)
 

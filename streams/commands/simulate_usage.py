@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from nanotally.schemas import codec
 from nanotally.streams.commands.dry_run import DryRun
-from nanotally.streams.commands.simulate_rating import Taken
+from nanotally.streams.commands.simulate_outcome import Taken
 from nanotally.streams.domain.admission import DUPLICATE, TAKEN, admit
 from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.dedup import SeenIds
@@ -55,7 +55,7 @@ def from_file(
         done += len(offsets)
         times = np.maximum.accumulate(np.maximum(int64(decoded.batch.column("occurred_at")), now_us))
         now_us = int(times[-1])
-        uses = Uses(decoded.batch, offsets, times, codec.event_bodies(values, decoded))
+        uses = Uses(decoded.batch, offsets, times, codec.event_datums(values, decoded))
         rule, here = compiled.match(uses), np.ones(len(uses), dtype=bool)
         admitted = admit(uses, rule, limits_of(uses).bad, here, seen, watermark_us, LONG_AGO, book.settings)
         booked_at = np.maximum(uses.occurred_at_us, admitted.watermark_us)

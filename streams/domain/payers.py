@@ -71,7 +71,7 @@ class PayersLogic:
         state = self.state
         if len(chunk) and int(chunk.offsets[0]) < state.next_offset:
             raise BrokenInvariant(f"offset {int(chunk.offsets[0])} comes again; the position is {state.next_offset}")
-        out = Outputs(state, self.partition, self.partitions, self._places)
+        out = self.outputs()
         taken = 0
         if len(chunk):
             # A close that was cut goes on at the record that began it: the first one that was not taken.
@@ -88,6 +88,10 @@ class PayersLogic:
         if done:
             state.tidy()
         return out.step(taken, done)
+
+    def outputs(self) -> Outputs:
+        """Where one transaction's results go; a simulation has its own, which are not encoded."""
+        return Outputs(self.state, self.partition, self.partitions, self._places)
 
     def _take(self, chunk: RawChunk, out: Outputs) -> int:
         """Takes records in order; gives how many were taken whole."""

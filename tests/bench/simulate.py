@@ -9,7 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from nanotally.streams.commands.simulate_rating import Taken, side
+from nanotally.streams.commands.simulate_outcome import Taken
+from nanotally.streams.commands.simulate_rating import side
 from nanotally.streams.commands.simulate_sums import Simulation
 from nanotally.streams.domain.tariff import RuleBook, Tier
 from nanotally.streams.domain.uses import Uses

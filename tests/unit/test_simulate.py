@@ -22,8 +22,10 @@ from typer.testing import CliRunner
 from nanotally.schemas import codec
 from nanotally.streams.commands import app, simulate
 from nanotally.streams.commands.simulate_names import NameTable
-from nanotally.streams.commands.simulate_rating import ColumnSide, Names, StageSide, Taken, in_columns, side
+from nanotally.streams.commands.simulate_outcome import Names, Taken
+from nanotally.streams.commands.simulate_rating import ColumnSide, in_columns, side
 from nanotally.streams.commands.simulate_report import report
+from nanotally.streams.commands.simulate_stage import StageSide
 from nanotally.streams.commands.simulate_sums import SUM_MAX, Simulation
 from nanotally.streams.commands.simulate_usage import Ledger, from_file
 from nanotally.streams.commands.tariff_sources import Named
