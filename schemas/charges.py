@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import repeat
+from operator import itemgetter
 from typing import Any, Final
 
 import fastavro
@@ -19,10 +20,12 @@ import pyarrow as pa
 from pyruhvro import avro_to_arrow_schema, serialize_record_batch
 
 from nanotally.schemas import catalog
+from nanotally.schemas.catalog import HEADER_BYTES
 from nanotally.schemas.fitting import fitted
 from nanotally.schemas.shape import Shape
 
 NO_EVENT, EVENT = 0, 1  # branches of the union
+_BODY = itemgetter(slice(HEADER_BYTES, None))  # of a datum
 BLOCK: Final = 4096  # rows made into bytes objects at a time, so that those that are only passing stay in the cache
 
 
@@ -36,32 +39,32 @@ class _Leaf:
     value: int | None = None
 
 
-def encode_rest(batch: pa.RecordBatch, bodies: Sequence[bytes] | None) -> list[bytes]:
-    """Datums of charges: `batch` has every field of Charge but `event`; `bodies` are as `codec.event_bodies` gives
+def encode_rest(batch: pa.RecordBatch, datums: Sequence[bytes] | None) -> list[bytes]:
+    """Datums of charges: `batch` has every field of Charge but `event`; `datums` are as `codec.event_datums` gives
     them.
 
-    None for `bodies` means charges without an event. Raises ValueError as `codec.encode` does.
+    None for `datums` means charges without an event. Raises ValueError as `codec.encode` does.
     """
     n = len(batch)
-    if bodies is not None and len(bodies) != n:
-        raise ValueError(f"{len(bodies)} events for {n} charges")
+    if datums is not None and len(datums) != n:
+        raise ValueError(f"{len(datums)} events for {n} charges")
     charge, shape, arrow, text = _without_event()
-    branch = pa.repeat(pa.scalar(NO_EVENT if bodies is None else EVENT, pa.int32()), n)
+    branch = pa.repeat(pa.scalar(NO_EVENT if datums is None else EVENT, pa.int32()), n)
     columns = [*fitted(shape, arrow, batch), branch]
     rests = _serialized(columns, [*arrow.names, "event_branch"], text, n)
-    return _joined(charge.header, rests, bodies)
+    return _joined(charge.header, rests, datums)
 
 
 def encode_flat(
-    alike: Mapping[str, Any], columns: Mapping[str, pa.Array], shares: int, bodies: Sequence[bytes]
+    alike: Mapping[str, Any], columns: Mapping[str, pa.Array], shares: int, datums: Sequence[bytes]
 ) -> list[bytes]:
     """Datums of charges of uses that have exactly one line each, and that as many shares.
 
     Fields are named by path: 'payer', 'lines.rule', 'lines.shares.0.nanos'. `alike` has the values of fields that are
-    the same for all of the charges, `columns` the others, in Arrow's types of the schema; `bodies` are as
-    `codec.event_bodies` gives them. Raises ValueError for a field that is missing, or a column that does not fit.
+    the same for all of the charges, `columns` the others, in Arrow's types of the schema; `datums` are as
+    `codec.event_datums` gives them. Raises ValueError for a field that is missing, or a column that does not fit.
     """
-    n = len(bodies)
+    n = len(datums)
     if not n:
         return []
     leaves = _leaves(shares)
@@ -84,7 +87,7 @@ def encode_flat(
                 f"{n} of {kind} are needed"
             )
         found.append(column)
-    return _joined(head, _serialized(found, arrow.names, text, n), bodies)
+    return _joined(head, _serialized(found, arrow.names, text, n), datums)
 
 
 @lru_cache(maxsize=1)
@@ -156,12 +159,13 @@ def _serialized(columns: Sequence[pa.Array], names: Sequence[str], text: str, n:
     return serialize_record_batch(batch, text, 1)[0]
 
 
-def _joined(head: bytes, rests: pa.Array, bodies: Sequence[bytes] | None) -> list[bytes]:
+def _joined(head: bytes, rests: pa.Array, datums: Sequence[bytes] | None) -> list[bytes]:
     out: list[bytes] = []
     for start in range(0, len(rests), BLOCK):
         some = rests.slice(start, BLOCK).to_pylist()
-        if bodies is None:
+        if datums is None:
             out += map(b"".join, zip(repeat(head), some))
         else:
-            out += map(b"".join, zip(repeat(head), some, bodies[start : start + BLOCK]))
+            bodies = map(_BODY, datums[start : start + BLOCK])
+            out += map(b"".join, zip(repeat(head), some, bodies))
     return out

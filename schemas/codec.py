@@ -35,7 +35,7 @@ __all__ = [
     "encode_flat",
     "encode_one",
     "encode_rest",
-    "event_bodies",
+    "event_datums",
     "split_by_schema",
 ]
 
@@ -147,16 +147,16 @@ def _header_fault(name: str, value: Value) -> tuple[Literal["malformed", "unknow
     )
 
 
-def event_bodies(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
-    """For each row of `decoded = decode('UsageEvent', values)` the datum without header, by the current schema.
+def event_datums(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
+    """For each row of `decoded = decode('UsageEvent', values)` its datum, with header, by the current schema.
 
-    They are the bytes as they were published, but for events of an older version and those that are not in the one
-    canonical encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has
-    the same bytes whatever library wrote it.
+    They are as they were published, but for events of an older version and those that are not in the one canonical
+    encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has the same
+    bytes whatever library wrote it.
     """
     if decoded.whole:  # the proof of the lengths is one of canonical encoding
-        return [value[HEADER_BYTES:] for value in values]
-    return [value[HEADER_BYTES:] for value in encode("UsageEvent", decoded.batch)]
+        return list(values)
+    return encode("UsageEvent", decoded.batch)
 
 
 def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:

@@ -53,10 +53,10 @@ def charge_values(
     return out
 
 
-def bodies_of(taken: ChargeRows, rows: Int64Array) -> list[bytes]:
+def datums_of(taken: ChargeRows, rows: Int64Array) -> list[bytes]:
     """The events' datums of rows, which rise."""
-    bodies = taken.uses.bodies
-    return list(bodies) if len(rows) == len(bodies) else [bodies[i] for i in rows.tolist()]
+    datums = taken.uses.datums
+    return list(datums) if len(rows) == len(datums) else [datums[i] for i in rows.tolist()]
 
 
 def _put(out: list[bytes], places: Int64Array, values: list[bytes]) -> None:
@@ -118,7 +118,7 @@ class _Writer:
             taken.uses, rows, taken.rule, taken.booked_at, taken.charged, taken.outcome_code[places], taken.outcomes
         )
         batch = charge_batch(part, self.priced, self.book, self.splits, self.partition, self.book_number, self.came_at)
-        return codec.encode_rest(batch, bodies_of(taken, rows))
+        return codec.encode_rest(batch, datums_of(taken, rows))
 
     def flat(self, number: int, shares: int, places: Int64Array) -> list[bytes]:
         """Charges of one rule, all with as many shares."""
@@ -174,7 +174,7 @@ class _Writer:
                     alike[f"{path}.{name}"] = int(known[0])
                 else:
                     columns[f"{path}.{name}"] = pa.array(table[resolved, place])
-        return codec.encode_flat(alike, columns, shares, bodies_of(taken, rows))
+        return codec.encode_flat(alike, columns, shares, datums_of(taken, rows))
 
     def _of_rule(self, rule_of: NumberedRule) -> dict[str, Any]:
         version, rule = rule_of.version, rule_of.rule

@@ -63,7 +63,7 @@ def use_values(
         "lines": _line_lists(lines, np.bincount(place, minlength=m), book, splits, _catalogs(lines, uses)),
     }
     batch = pa.RecordBatch.from_arrays(list(top.values()), names=list(top))
-    return codec.encode_rest(batch, [uses.bodies[row] for row in rows.tolist()])
+    return codec.encode_rest(batch, [uses.datums[row] for row in rows.tolist()])
 
 
 def due_values(

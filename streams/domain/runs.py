@@ -46,8 +46,8 @@ class UsageRun:
         decoded = codec.decode("UsageEvent", values)
         self.bad = [(int(positions[bad.index]), bad) for bad in decoded.bad]
         self.places = positions[decoded.index]  # place in the chunk of each decoded use
-        bodies = codec.event_bodies(values, decoded)
-        self.uses = Uses(decoded.batch, chunk.offsets[self.places], chunk.recorded_at_us[self.places], bodies)
+        datums = codec.event_datums(values, decoded)
+        self.uses = Uses(decoded.batch, chunk.offsets[self.places], chunk.recorded_at_us[self.places], datums)
         self.done = 0  # decoded uses taken so far
 
     def take_until(self, stop: int) -> int:

@@ -34,16 +34,16 @@ def byte_lengths(column: pa.Array) -> Int64Array:
 class Uses:
     """n usage events of one partition.
 
-    batch: columns of usage_event.avsc; offsets, recorded_at_us: int64[n] of their Kafka records; bodies: the datums
-    without their header, as the codec gives them."""
+    batch: columns of usage_event.avsc; offsets, recorded_at_us: int64[n] of their Kafka records; datums: they
+    themselves, as `codec.event_datums` gives them."""
 
     def __init__(
-        self, batch: pa.RecordBatch, offsets: Int64Array, recorded_at_us: Int64Array, bodies: Sequence[bytes]
+        self, batch: pa.RecordBatch, offsets: Int64Array, recorded_at_us: Int64Array, datums: Sequence[bytes]
     ) -> None:
         self.batch = batch
         self.offsets = offsets
         self.recorded_at_us = recorded_at_us
-        self.bodies = bodies
+        self.datums = datums
         self._attributes: dict[str, pa.Array] = {}
         self.found: FoundItems | None = None  # what the catalogs in force have of the items; set by matching
 
@@ -58,7 +58,7 @@ class Uses:
             self.batch.slice(first, end - first),
             self.offsets[first:end],
             self.recorded_at_us[first:end],
-            self.bodies[first:end],
+            self.datums[first:end],
         )
 
     def column(self, name: str) -> pa.Array:
@@ -93,13 +93,13 @@ class Uses:
 
         XXH3 of the datum, whose encoding is canonical but for the order of attributes; where there are several of
         them, of what stands before them, and the sum of their hashes."""
-        hashes = np.fromiter(map(xxh3_64_intdigest, self.bodies), dtype=np.uint64, count=len(self))
+        hashes = np.fromiter(map(xxh3_64_intdigest, self.datums), dtype=np.uint64, count=len(self))
         several = np.flatnonzero(np.diff(np.asarray(self.column("attributes").offsets)) > 1)
         if len(several):
             tail, attributes = self._attribute_bytes()
-            bodies = self.bodies
+            datums = self.datums
             heads = (
-                bodies[i][: len(bodies[i]) - t] for i, t in zip(several.tolist(), tail[several].tolist(), strict=True)
+                datums[i][: len(datums[i]) - t] for i, t in zip(several.tolist(), tail[several].tolist(), strict=True)
             )
             head = np.fromiter(map(xxh3_64_intdigest, heads), dtype=np.uint64, count=len(several))
             with np.errstate(over="ignore"):

@@ -56,7 +56,7 @@ def _chunk(values: list[bytes], offset: int, book: CompiledBook, scopes: Scopes,
     decoded = codec.decode("UsageEvent", values)
     n = len(decoded.batch)
     offsets = np.arange(offset, offset + n)
-    uses = Uses(decoded.batch, offsets, np.full(n, START_US), codec.event_bodies(values, decoded))
+    uses = Uses(decoded.batch, offsets, np.full(n, START_US), codec.event_datums(values, decoded))
     rule = book.match(uses)
     rows = np.arange(n)
     priced = Priced(n)

@@ -124,8 +124,8 @@ def test_charges_are_the_bytes_of_their_events_and_their_rest(data: st.DataObjec
     events = [data.draw(records_strategy(usage)) for _ in charges]
     whole = [{**record, "event": event} for record, event in zip(charges, events, strict=True)]
     values = codec.encode("UsageEvent", batch_of("UsageEvent", events))
-    bodies = codec.event_bodies(values, codec.decode("UsageEvent", values))
-    assert codec.encode_rest(batch_of("Charge", whole), bodies) == [written_by_avro("Charge", one) for one in whole]
+    datums = codec.event_datums(values, codec.decode("UsageEvent", values))
+    assert codec.encode_rest(batch_of("Charge", whole), datums) == [written_by_avro("Charge", one) for one in whole]
 
 
 @settings(max_examples=60, deadline=None)
@@ -149,9 +149,9 @@ def test_charges_of_one_line_written_with_what_is_alike_once_are_the_same_bytes(
     alike = {path: value for path, value in model.items() if path not in told_apart}
     columns = {path: pa.array([one[path] for one in flat], fields[path][1]) for path in told_apart}
     values = codec.encode("UsageEvent", batch_of("UsageEvent", [usage_event(i) for i in range(n)]))
-    bodies = codec.event_bodies(values, codec.decode("UsageEvent", values))
+    datums = codec.event_datums(values, codec.decode("UsageEvent", values))
     whole = [{**whole_charge(one, shares), "event": usage_event(i)} for i, one in enumerate(flat)]
-    encoded = codec.encode_flat(alike, columns, shares, bodies)
+    encoded = codec.encode_flat(alike, columns, shares, datums)
     assert encoded == codec.encode("Charge", batch_of("Charge", whole))
     assert encoded == [written_by_avro("Charge", one) for one in whole]
 

@@ -24,7 +24,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def held(taken: Any, *how: Any) -> list[bytes]:
         values = fast(taken, *how)
         batch = charge_batch(taken, *how)
-        assert values == codec.encode_rest(batch, ledger_flat.bodies_of(taken, taken.rows))
+        assert values == codec.encode_rest(batch, ledger_flat.datums_of(taken, taken.rows))
         counts["charges"] += len(values)
         return values
 

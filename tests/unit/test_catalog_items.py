@@ -53,7 +53,7 @@ def uses(*events: dict[str, Any]) -> Uses:
         values.append(codec.encode_one("UsageEvent", event))
     decoded = codec.decode("UsageEvent", values)
     n = len(values)
-    return Uses(decoded.batch, np.arange(n), np.full(n, NOON), codec.event_bodies(values, decoded))
+    return Uses(decoded.batch, np.arange(n), np.full(n, NOON), codec.event_datums(values, decoded))
 
 
 def book(*catalogs: CatalogVersion) -> CompiledBook:

@@ -154,9 +154,9 @@ class TestCharges:
     def test_the_rest_joined_to_the_event_as_published_is_the_charge(self) -> None:
         batch = batch_of("Charge", CHARGES)
         events = [codec.encode_one("UsageEvent", record["event"]) for record in CHARGES]
-        bodies = codec.event_bodies(events, codec.decode("UsageEvent", events))
-        assert codec.encode_rest(batch.drop_columns(["event"]), bodies) == codec.encode("Charge", batch)
-        assert codec.encode_rest(batch, bodies) == [codec.encode_one("Charge", record) for record in CHARGES]
+        datums = codec.event_datums(events, codec.decode("UsageEvent", events))
+        assert codec.encode_rest(batch.drop_columns(["event"]), datums) == codec.encode("Charge", batch)
+        assert codec.encode_rest(batch, datums) == [codec.encode_one("Charge", record) for record in CHARGES]
 
     def test_what_fell_due_has_no_event(self) -> None:
         records = [{**record, "event": None} for record in CHARGES]
@@ -174,16 +174,16 @@ class TestCharges:
         with pytest.raises(ValueError, match="4 events for 5 charges"):
             codec.encode_rest(batch_of("Charge", CHARGES), [b""] * 4)
 
-    def test_bodies_are_those_of_the_rows(self) -> None:
+    def test_datums_are_those_of_the_rows(self) -> None:
         values = [GOOD[0], b"junk", GOOD[1]]
         decoded = codec.decode("UsageEvent", values)
-        assert codec.event_bodies(values, decoded) == [GOOD[0][10:], GOOD[1][10:]]
+        assert codec.event_datums(values, decoded) == [GOOD[0], GOOD[1]]
 
     def test_an_event_encoded_in_another_way_gets_the_one_encoding_that_the_ledger_has(self) -> None:
         roundabout = event_bytes(quantity=b"\x82\x00")
-        (body,) = codec.event_bodies([roundabout], codec.decode("UsageEvent", [roundabout]))
-        assert body == event_bytes(quantity=b"\x02")[10:]
-        (charge,) = codec.encode_rest(batch_of("Charge", CHARGES[:1]), [body])
+        (datum,) = codec.event_datums([roundabout], codec.decode("UsageEvent", [roundabout]))
+        assert datum == event_bytes(quantity=b"\x02")
+        (charge,) = codec.encode_rest(batch_of("Charge", CHARGES[:1]), [datum])
         decoded = codec.decode("Charge", [charge])
         assert decoded.bad == ()
         assert decoded.batch.column("event").to_pylist()[0]["quantity"] == 1
@@ -483,8 +483,8 @@ class TestOlderVersions:
         assert decoded.index[decoded.older].tolist() == [n for n in range(0, 40, 3) if n != 12]
         expected = [usage_event(n, **({"attributes": {}} if n % 3 == 0 else {})) for n in decoded.index.tolist()]
         assert records_of(decoded.batch, USAGE.shape) == expected
-        bodies = codec.event_bodies(values, decoded)
-        assert [USAGE.header + body for body in bodies] == [codec.encode_one("UsageEvent", event) for event in expected]
+        datums = codec.event_datums(values, decoded)
+        assert datums == [codec.encode_one("UsageEvent", event) for event in expected]
 
     def test_all_of_an_older_version(self, older: catalog.Schema) -> None:
         old = [columns.write_datum(older, {**usage_event(n), "gone": "x"}) for n in range(3)]

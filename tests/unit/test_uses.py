@@ -15,7 +15,7 @@ def uses(*pairs: tuple[str, str]) -> Uses:
     values = [codec.encode_one("UsageEvent", usage_event(i, product=p, meter=m)) for i, (p, m) in enumerate(pairs)]
     decoded = codec.decode("UsageEvent", values)
     n = len(values)
-    return Uses(decoded.batch, np.arange(n), np.zeros(n, dtype=np.int64), codec.event_bodies(values, decoded))
+    return Uses(decoded.batch, np.arange(n), np.zeros(n, dtype=np.int64), codec.event_datums(values, decoded))
 
 
 def told(some: Uses) -> list[tuple[str, str]]:
