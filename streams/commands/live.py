@@ -9,13 +9,12 @@ import urllib3
 
 from nanotally.streams.environment import Environment
 
-ANSWER_S = 1.0
-REDIRECTS = 4
+ANSWER_S = 3.0  # longer than a worker waits for another one
 
 
 def open_windows(environment: Environment, stage: str, account: str) -> dict[str, Any] | None:
     """The live answer of the stage ('payers' or 'accounts') that runs on this machine; None where none answers, or
-    where nothing is open. Another worker's partition is asked there."""
+    where nothing is open. The worker asks the one that keeps the account."""
     port = environment.web_port_of(stage)
     answer = ask(f"http://127.0.0.1:{port}/{stage}/{quote(account, safe='')}")
     return answer[1] if answer is not None and answer[0] == 200 else None
@@ -23,7 +22,7 @@ def open_windows(environment: Environment, stage: str, account: str) -> dict[str
 
 def ask(url: str) -> tuple[int, dict[str, Any]] | None:
     """Status and JSON of a worker's page; None where nothing answers."""
-    pool = urllib3.PoolManager(retries=urllib3.Retry(connect=0, read=0, redirect=REDIRECTS), timeout=ANSWER_S)
+    pool = urllib3.PoolManager(retries=False, timeout=ANSWER_S)
     try:
         response = pool.request("GET", url)
         body = response.json()

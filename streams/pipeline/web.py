@@ -4,7 +4,8 @@
 * `GET /ready` 200 when all partitions are open, else 503
 * `GET /metrics` for Prometheus
 * `GET /position` what is done, as JSON
-* `GET /payers/ID`, `GET /accounts/ID` open windows of one account; 307 to the worker that keeps it
+* `GET /payers/ID`, `GET /accounts/ID` open windows of one account, from whichever worker keeps it: 404 where nothing
+  is open, 503 while nobody keeps it, 502 and 504 where its keeper cannot be reached or does not answer
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from faust import web
 from yarl import URL
 
 from nanotally.streams.domain.keys import partition_of
+from nanotally.streams.pipeline.elsewhere import ASKED_BY, Answer, asked, later
 from nanotally.streams.pipeline.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -58,21 +60,27 @@ def add_pages(app: StageApp, metrics: Metrics) -> None:
 def _add_answers(app: StageApp, answers: LiveAnswers) -> None:
     @app.page(f"/{answers.path}/{{account:.+}}")
     async def account(page: web.View, request: Any, account: str) -> Any:
-        partitions = app.consumer.topic_partitions(app.environment.topic(answers.topic))
-        if not partitions:
-            return page.json({"error": "this worker has not joined yet; ask again"}, status=503)
-        partition = partition_of(account.encode(), partitions)
-        lane = app.lanes.find(answers.topic, partition)
-        if lane:
-            found = lane.worker.account(answers.prefix + account)
-            if found is None:
-                return page.json({"error": f"nothing open for {answers.prefix + account}"}, status=404)
-            return page.json({"partition": partition, **found})
-        elsewhere = _owner(app, answers.topic, partition)
-        if elsewhere is None:
-            return page.json({"error": f"partition {partition} is being taken over; ask again"}, status=503)
-        ask = str(elsewhere.with_path(f"/{answers.path}/{quote(account, safe='')}", encoded=True))
-        return page.json({"partition": partition, "ask": ask}, status=307, headers={"Location": ask})
+        answer = await _answer(app, answers, account, from_worker=ASKED_BY in request.headers)
+        return page.json(dict(answer.body), status=answer.status, headers=dict(answer.headers))
+
+
+async def _answer(app: StageApp, answers: LiveAnswers, account: str, from_worker: bool) -> Answer:
+    """This worker's own answer, or that of the worker that keeps the account."""
+    partitions = app.consumer.topic_partitions(app.environment.topic(answers.topic))
+    if not partitions:
+        return later("this worker has not joined yet")
+    partition = partition_of(account.encode(), partitions)
+    lane = app.lanes.find(answers.topic, partition)
+    if lane:
+        found = lane.worker.account(answers.prefix + account)
+        if found is None:
+            return Answer(404, {"error": f"nothing open for {answers.prefix + account}"})
+        return Answer(200, {"partition": partition, **found})
+    keeper = _owner(app, answers.topic, partition)
+    if keeper is None or from_worker:  # two workers that name each other are between two assignments
+        return later(f"partition {partition} is being taken over")
+    url = str(keeper.with_path(f"/{answers.path}/{quote(account, safe='')}", encoded=True))
+    return await asked(url, str(app.conf.canonical_url), partition)
 
 
 def _owner(app: StageApp, topic: str, partition: int) -> URL | None:

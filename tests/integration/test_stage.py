@@ -106,29 +106,47 @@ def test_positions_are_group_offsets_too_so_that_lag_shows(start: Start, toy_env
         )
 
 
-def test_open_windows_are_answered_live_and_another_worker_is_named(start: Start, toy_environment: Environment) -> None:
+def test_any_worker_answers_for_any_account_whoever_keeps_it(start: Start, toy_environment: Environment) -> None:
     send(toy_environment, 0, b"a")
     send(toy_environment, 1, b"b", b"c")
     first = start("first")
     until("all is taken", lambda: first.positions() == {0: 1, 1: 2})
     payers = ("ana", "ben", "cleo", "dan/dora")
-    for payer in payers:
-        partition = partition_of(payer.encode(), 2)
-        answer = {"partition": partition, "account": f"payer:{payer}", "n": (1, 2)[partition]}
-        assert first.get(f"/payers/{payer}") == (200, answer)
+    answers = {
+        payer: (200, {"partition": p, "account": f"payer:{payer}", "n": (1, 2)[p]})
+        for payer in payers
+        for p in [partition_of(payer.encode(), 2)]
+    }
+    assert {payer: first.get(f"/payers/{quote(payer, safe='')}") for payer in payers} == answers
     second = start("second")
-    until(
-        "both answer", lambda: {status(first, p) for p in payers} == {status(second, p) for p in payers} == {200, 307}
+    until("each keeps a partition", lambda: len(first.positions()) == len(second.positions()) == 1)
+    for worker in (first, second):
+        until(
+            "it answers for both partitions",
+            lambda worker=worker: {p: worker.get(f"/payers/{quote(p, safe='')}") for p in payers} == answers,  # type: ignore[misc]
+        )
+
+
+def test_a_worker_whose_neighbour_stands_still_or_is_gone_says_so(start: Start, toy_environment: Environment) -> None:
+    send(toy_environment, 0, b"a")
+    send(toy_environment, 1, b"b")
+    first, second = start("first"), start("second")
+    until("each keeps a partition", lambda: len(first.positions()) == len(second.positions()) == 1)
+    (kept,) = second.positions()
+    payer = next(p for p in map(str, range(99)) if partition_of(p.encode(), 2) == kept)
+    until("it is asked there", lambda: first.get(f"/payers/{payer}")[0] == 200)
+    second.signal(signal.SIGSTOP)
+    status, told = first.get(f"/payers/{payer}")
+    address = f"http://127.0.0.1:{second.environment.web_port}/payers/{payer}"
+    assert (status, told["asked"]) == (504, address)
+    assert told["error"] == f"the worker of partition {kept} does not answer within 2 s; is it stopped? ask again"
+    second.kill()
+    status, told = first.get(f"/payers/{payer}")
+    assert (status, told["error"]) == (
+        502,
+        f"the worker of partition {kept} cannot be asked (ClientConnectorError); ask again in some seconds",
     )
-    for payer in payers:
-        asked, keeper = (first, second) if status(first, payer) == 307 else (second, first)
-        ask = f"http://127.0.0.1:{keeper.environment.web_port}/payers/{quote(payer, safe='')}"
-        assert asked.get(f"/payers/{payer}")[1] == {"partition": partition_of(payer.encode(), 2), "ask": ask}
-        assert keeper.get(f"/payers/{quote(payer, safe='')}")[1]["account"] == f"payer:{payer}"
-
-
-def status(worker: WorkerProcess, payer: str) -> int:
-    return worker.get(f"/payers/{payer}")[0]
+    until("the first has taken it over", lambda: first.get(f"/payers/{payer}")[0] == 200)
 
 
 def test_a_worker_without_progress_is_unhealthy_and_says_what_it_waits_for(
