@@ -12,6 +12,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from nanotally.schemas import codec
+from nanotally.schemas.datum import InvalidDatum
 from nanotally.streams.domain.catalogs import CatalogVersion, catalog_from_document
 from nanotally.streams.domain.explaining import HASH_DIGITS, Differs, explain
 from nanotally.streams.domain.tariff import RuleBook, TariffVersion, from_document
@@ -93,7 +95,7 @@ def verify(path: Path) -> Verified:
                 continue
             rules = from_document(entry["document"]) if kind == "tariff" else catalog_from_document(entry["document"])
             told = entry["content_hash"]
-        except (KeyError, TypeError, ValueError, ZeroDivisionError) as e:
+        except (InvalidDatum, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as e:
             said = f"{path}:{number}: no line of a file of charges ({type(e).__name__}: {e}); see docs/proofs.md"
             raise InvalidInput(said) from e
         if rules.content_hash != told:
@@ -115,6 +117,7 @@ def _verify_charge(
     catalogs: list[CatalogVersion],
     verified: Verified,
 ) -> None:
+    codec.encode_one("Charge", dict(charge))  # all fields are there, and of their kinds
     name = f"{charge['usage_partition']}-{charge['usage_offset']}" + (f"-{charge['n']}" if charge["n"] else "")
     verified.charges += 1
     verified.paid[charge["currency"]] = verified.paid.get(charge["currency"], 0) + charge["paid_nanos"]

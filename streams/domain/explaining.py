@@ -102,6 +102,9 @@ def _use(
         same("number of lines", 0, len(charge["lines"]))
         return []
     event: Mapping[str, Any] = charge["event"]
+    meter = versions[0].meter_by_name.get(event["meter"])
+    if meter is not None:
+        same("event, scale", meter.scale, event["scale"])
     catalog = _catalog(event, catalogs)
     item = None if catalog is None else catalog.item_by_id[event["item"]]
     pieces = pieces_of_use(event, [versions[i] for i, _ in rule_lines], item)

@@ -55,13 +55,6 @@ def read_catalog(source: Path | str, name: str | None = None) -> ReadCatalog:
     return ReadCatalog(version, text, findings.warnings())
 
 
-def is_catalog(source: Path | str) -> bool:
-    """Whether a file names a catalog instead of a tariff; findings are left to its reader."""
-    text, file = read_source(source, "file")
-    root = parse(text, file, Findings())
-    return isinstance(root, Table) and any(key.text == "catalog" for key, _ in root.entries)
-
-
 def _version(root: Node, findings: Findings) -> CatalogVersion | None:
     top = Section(root, "", findings, CATALOG_KEYS)
     if not top.readable:

@@ -15,7 +15,7 @@ from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.errors import BrokenInvariant
 from nanotally.streams.tariffs.books import BookErrors, book_record, next_book, published_book
 from nanotally.streams.tariffs.catalog_checks import source_key
-from nanotally.streams.tariffs.catalog_files import is_catalog, read_catalog
+from nanotally.streams.tariffs.catalog_files import read_catalog
 from nanotally.streams.tariffs.findings import TariffErrors
 from nanotally.streams.tariffs.reader import read_tariff
 
@@ -97,10 +97,6 @@ def test_what_is_wrong_is_told_with_line_and_field(old: str, new: str, said: str
 def test_a_catalog_without_items_is_refused() -> None:
     with pytest.raises(TariffErrors, match="items: 'items' is missing"):
         read_catalog(SONGS.split("items:")[0])
-
-
-def test_a_catalog_is_told_from_a_tariff() -> None:
-    assert is_catalog(SONGS) and not is_catalog("tariff: media\n")
 
 
 # ---- in rule books ----

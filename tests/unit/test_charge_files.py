@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 import sys
@@ -134,6 +135,34 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_a_charge_or_a_file_must_be_named_and_not_both(charges: Path) -> None:
     assert CliRunner().invoke(app, ["explain"]).exit_code == 2
     assert CliRunner().invoke(app, ["explain", "1-2", "--verify", str(charges)]).exit_code == 2
+
+
+JUNK: tuple[Any, ...] = (None, "", "x", -1, 0, 10**30, 1.5, True, [], {}, [1], {"a": 1}, "9" * 40)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_a_file_holds_it_is_told_and_nothing_breaks(charges: Path, seed: int) -> None:
+    r = random.Random(seed)
+    for _ in range(8):
+        read = entries(charges)
+        spoil(r, r.choice(read))
+        changed = charges.with_name("changed.jsonl")
+        changed.write_text("".join(json.dumps(entry) + "\n" for entry in read))
+        result = CliRunner().invoke(app, ["explain", "--verify", str(changed)])
+        assert result.exit_code in (0, 1, 3), result.output
+        assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
+
+
+def spoil(r: random.Random, entry: Any) -> None:
+    """Puts something else somewhere into a document."""
+    while True:
+        places = list(entry) if isinstance(entry, dict) else list(range(len(entry)))
+        place = r.choice(places)
+        inner = entry[place]
+        if not isinstance(inner, dict | list) or not inner or r.random() < 0.1:
+            entry[place] = r.choice(JUNK)
+            return
+        entry = inner
 
 
 # ---- proofs ----
