@@ -14,6 +14,7 @@ from nanotally.streams.domain.explaining_terms import Piece, State, step_of, wit
 from nanotally.streams.domain.rules import Rule
 from nanotally.streams.domain.tariff import Meter, TariffVersion
 from nanotally.streams.domain.terms import MONEY_PLACES
+from nanotally.streams.domain.windows import HOUR_US
 
 _UNRATED = {
     "max_price": "the tariff asks more than the use's max_price allows",
@@ -91,7 +92,9 @@ def why_nothing(line: Mapping[str, Any], version: TariffVersion) -> str:
         return "free"
     if line["pass"] is not None:
         return f"paid by pass {line['pass']}"
-    within = {"event": "", "life": " before", "anchored": " in this period"}.get(rule.scope, f" in this {rule.scope}")
+    within = {"event": "", "life": " before", "anchored": _while(rule.length_us)}.get(
+        rule.scope, f" in this {rule.scope}"
+    )
     if line["quantity"] == 0 and not line["amount_nanos"]:
         return "free: nothing was used"
     if line["amount_nanos"] < 0:
@@ -103,6 +106,12 @@ def why_nothing(line: Mapping[str, Any], version: TariffVersion) -> str:
     if after > total:
         return _not_yet(rule, line, after, within)
     return _free(rule, line, version, within)
+
+
+def _while(length_us: int) -> str:
+    """' within 24 h' of an anchored scope that lasts whole hours."""
+    hours, rest = divmod(length_us, HOUR_US)
+    return " in this period" if rest else f" within {hours} h"
 
 
 def _not_yet(rule: Rule, line: Mapping[str, Any], after: Fraction, within: str) -> str:

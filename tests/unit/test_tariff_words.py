@@ -31,7 +31,7 @@ days and months begin in UTC; content {hashed}
   1. article
      each use of page.view, in pages
      0.005 USD per page up to 1 page, free above
-     counted per payer and item, anew each day (UTC)
+     counted per payer and item, for 24h from the first use each time
      split standard: platform 10 %, creator the rest; what an absent creator would get goes to the platform
   2. tokens-in
      each use of token.input, in tokens
