@@ -1,8 +1,8 @@
 """Prices uses whose refusal must leave no trace: in scopes that a use opens or extends, under passes, cut in pieces.
 
-Blocks of uses are rated as columns as if none were refused. Where one is, what comes before it is kept, the refused
-one changes nothing, and the rest is rated anew, in blocks that begin with one use and double: so a use that is refused
-extends no session, and few refusals cost little."""
+Uses are rated as columns as if none were refused. Where one is, what its payer used before it is kept, the refused one
+changes nothing, and what the payer used after it is rated anew, first one use, then two, four ...: so a use that is
+refused extends no session. A scope is always of one payer, so that other payers' uses stand as they were rated."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ from nanotally.streams.domain.matching import CompiledBook, NumberedRule
 from nanotally.streams.domain.opened import instances
 from nanotally.streams.domain.rated import ABOVE_MAX_PRICE, COLUMNS, NO_PRICE
 from nanotally.streams.domain.rating import rate, rate_mixed
-from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array
+from nanotally.streams.domain.records import LONG_AGO, NO_END, BoolArray, Int64Array
 from nanotally.streams.domain.scope_keys import scope_of
 from nanotally.streams.domain.scopes import ScopeRows, Scopes
 from nanotally.streams.domain.tariff import OPENED_SCOPES, Rule
 from nanotally.streams.domain.uses import Uses
+
+BLOCK = 2048  # uses taken together where some are refused
 
 
 @dataclass
@@ -37,11 +39,11 @@ class _Kept:
 
 @dataclass
 class _Plan:
-    """A block rated and not kept yet. refused: row and code of the first use that is refused."""
+    """Uses rated and not kept yet. refused: codes by row, right for the first one of each payer."""
 
     lines: Lines
     kept: list[_Kept]
-    refused: tuple[int, int] | None
+    refused: dict[int, int]
 
 
 class Careful:
@@ -76,48 +78,59 @@ class Careful:
 
     def run(self) -> Lines:
         """The lines of all that are charged, without resolved splits and shares; `refusal` tells of the others."""
-        rows, starts = np.unique(self.pieces.row, return_index=True)
-        ends = np.append(starts[1:], len(self.pieces))
+        rows = np.unique(self.pieces.row)
+        plan = self._plan(rows)
+        if not plan.refused:
+            return self._keep(plan)
         done: list[Lines] = []
-        at, size = 0, max(1, len(rows))
-        while at < len(rows):
-            stop = min(at + size, len(rows))
-            plan = self._plan(int(starts[at]), int(ends[stop - 1]))
-            if plan.refused is None:
-                done.append(self._keep(plan))
-                at, size = stop, 2 * size
-                continue
-            place = int(np.searchsorted(rows, plan.refused[0]))
-            if place > at:
-                done.append(self._keep(self._plan(int(starts[at]), int(ends[place - 1]))))
-            self.refusal[plan.refused[0]] = plan.refused[1]
-            at, size = place + 1, 1
-        return Lines.joined(done)
+        for start in range(0, len(rows), BLOCK):
+            self._by_payers(rows[start : start + BLOCK], done)
+        lines = Lines.joined(done)
+        return lines.pick(np.argsort(lines.row, kind="stable"))
+
+    def _by_payers(self, rows: Int64Array, done: list[Lines]) -> None:
+        """Rates uses of which some are refused; adds the lines of the others."""
+        payer = group(*(half[rows] for half in self.uses.payer_hash)).codes
+        size = np.full(int(payer.max()) + 1, len(rows), dtype=np.int64)  # uses that a payer has rated next
+        while len(rows):
+            taken = _places_within(payer) < size[payer]
+            refused = self._plan(rows[taken]).refused if taken.any() else {}
+            first = np.full(len(size), NO_END, dtype=np.int64)  # each payer's first refused row
+            for row in sorted(refused, reverse=True):
+                first[payer[np.searchsorted(rows, row)]] = row
+            good, bad = taken & (rows < first[payer]), rows == first[payer]
+            if good.any():
+                done.append(self._keep(self._plan(rows[good])))
+            for row in rows[bad].tolist():
+                self.refusal[row] = refused[row]
+            size = np.where(first < NO_END, 1, np.minimum(2 * size, BLOCK))
+            rows, payer = rows[~(good | bad)], payer[~(good | bad)]
 
     def _keep(self, plan: _Plan) -> Lines:
         for kept in plan.kept:
             self.scopes.put(*kept.key, kept.rows)
         return plan.lines
 
-    def _plan(self, first: int, end: int) -> _Plan:
-        some = self.pieces.pick(np.arange(first, end))
+    def _plan(self, rows: Int64Array) -> _Plan:
+        chosen = np.zeros(len(self.uses), dtype=bool)
+        chosen[rows] = True
+        some = self.pieces.pick(np.flatnonzero(chosen[self.pieces.row]))
         booked_at = np.maximum(some.at_us, self.booked_at[some.row])
         lines, kept = self._rate(Lines.of(some.row, some.rule, some.at_us, RULE), some.quantity, booked_at)
         lines.covering = self.book.covering[some.rule]
         under = np.flatnonzero(lines.covering >= 0)
-        refused = [_first_refused(lines)]
+        refused = _refused(lines)
         lines.paid = np.where(lines.covering >= 0, 0, lines.numbers["amount"])
         passes = None
         if len(under):
             passes, more = self._passes(lines, under)
             kept += more
-            refused.append(_first_refused(passes))
-        worst = min((r for r in refused if r is not None), key=lambda r: r[0], default=None)
-        dear = self._too_dear(lines, passes, worst)
+            refused = _refused(passes) | refused
+        refused |= {row: ABOVE_MAX_PRICE for row in self._too_dear(lines, passes) if row not in refused}
         if passes is not None:
             lines = Lines.joined([lines, passes])
             lines = lines.pick(np.lexsort((np.arange(len(lines)), lines.kind == PASS, lines.row)))
-        return _Plan(lines, kept, dear or worst)
+        return _Plan(lines, kept, refused)
 
     def _passes(self, lines: Lines, under: Int64Array) -> tuple[Lines, list[_Kept]]:
         """A line for each use and pass: a use of it is what its lines under the pass would cost."""
@@ -202,15 +215,13 @@ class Careful:
             high[mine], low[mine] = key
         return (high, low), start, end
 
-    def _too_dear(self, lines: Lines, passes: Lines | None, before: tuple[int, int] | None) -> tuple[int, int] | None:
-        """The first use above its max_price, among those before the one that is refused anyway."""
+    def _too_dear(self, lines: Lines, passes: Lines | None) -> list[int]:
+        """Rows of the uses above their max_price."""
         if self.limits is None:
-            return None
+            return []
         asked: dict[int, Fraction] = {}
         covered: dict[tuple[int, int], Fraction] = {}
         limited = np.array([self.limits[row] is not None for row in lines.row.tolist()], dtype=bool)
-        if before is not None:
-            limited &= lines.row < before[0]
         for place in np.flatnonzero(limited).tolist():
             row, pass_number = int(lines.row[place]), int(lines.covering[place])
             nanos = _asked(self.book.links[int(lines.link[place])].rule, lines, place)
@@ -223,11 +234,7 @@ class Careful:
                 if of in covered:
                     most = _asked(self.book.links[of[1]].rule, passes, place)
                     asked[of[0]] = asked.get(of[0], Fraction(0)) + min(most, covered[of])
-        for row in sorted(asked):
-            limit = self.limits[row]
-            if limit is not None and asked[row] > limit:
-                return row, ABOVE_MAX_PRICE
-        return None
+        return [row for row, nanos in asked.items() if (limit := self.limits[row]) is not None and nanos > limit]
 
 
 def _of_instances(newest: ScopeRows, start: Int64Array) -> ScopeRows:
@@ -248,13 +255,19 @@ def _first_of_use(row: Int64Array, groups: Groups) -> BoolArray:
     return first
 
 
-def _first_refused(lines: Lines) -> tuple[int, int] | None:
-    """Row and code of the first line that is refused; lines are in order of rows."""
-    refused = np.flatnonzero(lines.numbers["refusal"])
-    if not len(refused):
-        return None
-    place = refused[0]
-    return int(lines.row[place]), int(lines.numbers["refusal"][place])
+def _refused(lines: Lines) -> dict[int, int]:
+    """Codes of the refused by row, of the first line of each that is."""
+    refused = np.flatnonzero(lines.numbers["refusal"])[::-1]
+    return dict(zip(lines.row[refused].tolist(), lines.numbers["refusal"][refused].tolist(), strict=True))
+
+
+def _places_within(codes: Int64Array) -> Int64Array:
+    """How many before each element have the same code."""
+    groups = group_codes(codes)
+    place = np.empty(len(codes), dtype=np.int64)
+    sizes = np.diff(np.append(groups.starts, len(codes)))
+    place[groups.order] = np.arange(len(codes)) - np.repeat(groups.starts, sizes)
+    return place
 
 
 def _asked(rule: Rule, lines: Lines, place: int) -> Fraction:

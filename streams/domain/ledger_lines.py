@@ -44,7 +44,7 @@ def use_values(
     paid, flag = np.zeros(m, dtype=np.int64), np.zeros(m, dtype=np.int64)
     np.add.at(paid, place, lines.paid)
     mine = np.flatnonzero(lines.kind == RULE)
-    flag[place[mine]] |= lines.at_us[mine] < came_at[lines.link[mine]]
+    np.maximum.at(flag, place[mine], (lines.at_us[mine] < came_at[lines.link[mine]]).astype(np.int64))
     top = {
         "usage_partition": pa.repeat(pa.scalar(partition, pa.int32()), m),
         "usage_offset": pa.array(uses.offsets[rows]),

@@ -6,7 +6,19 @@ from fractions import Fraction
 from typing import Any
 
 from nanotally.streams.domain.tariff import Condition, Party, Rule, Split, Tier
-from tests.support.payers_bench import HOUR, SECOND, T0, PayersBench, book, close, event, rule, values_of, version
+from tests.support.payers_bench import (
+    HOUR,
+    SECOND,
+    T0,
+    PayersBench,
+    activate,
+    book,
+    close,
+    event,
+    rule,
+    values_of,
+    version,
+)
 from tests.support.payers_twins import accounts, alike
 
 PEAK = Condition("occurred_at", "band", ("UTC", "", "", "08:00:00", "19:00:00"))
@@ -108,3 +120,15 @@ def test_cut_uses_among_many_leave_what_one_by_one_leaves() -> None:
     for value in values:
         single.take(value)
     assert PayersBench(book(version(*call()))).take(*values).of("Charge") == single.of("Charge")
+
+
+def test_a_use_of_which_any_piece_had_a_late_version_is_flagged() -> None:
+    old, new = version(*call()), version(rule("call", price="4", cut=True), number=2, since_us=T0 + HOUR)
+    newest = version(rule("call", price="5"), number=3, since_us=T0 + 2 * HOUR)
+    bench = PayersBench(book(old, newest))
+    bench.books[1] = book(old, new, newest, number=1)
+    bench.take(activate(bench.books[1]), recorded_at_us=T0 + 3 * HOUR)
+    bench.take(event("a", T0, quantity=3, duration_us=3 * HOUR), event("b", T0, quantity=1, duration_us=HOUR))
+    assert [(c["paid_nanos"], c["flags"], len(c["lines"])) for c in bench.of("Charge")] == [
+        (2 + 4 + 5, "late_version", 3), (2, "", 1),
+    ]  # fmt: skip
