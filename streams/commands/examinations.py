@@ -15,6 +15,7 @@ from nanotally.sinks.migrate import migrations
 from nanotally.sinks.reconcile_queries import written
 from nanotally.sinks.tables import TABLES_BY_TOPIC
 from nanotally.streams import admin
+from nanotally.streams.commands import keeping
 from nanotally.streams.commands.charge_sources import address_of
 from nanotally.streams.commands.live import ask
 from nanotally.streams.commands.positions import (
@@ -28,6 +29,7 @@ from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import NanotallyError, Transient
 from nanotally.streams.publisher_ledger import TopicReader, run
+from nanotally.streams.retention import span
 from nanotally.streams.tariffs.publishing import read_books
 
 LIBRARIES = ("faust-streaming", "aiokafka", "kafka-python", "clickhouse-driver", "pyarrow")
@@ -109,8 +111,7 @@ def _kafka(environment: Environment) -> Iterator[Finding]:
 def _topics(environment: Environment) -> Iterator[Finding]:
     found = admin.check_topics(environment.kafka, environment.prefix)
     counts = admin.partition_counts(environment.kafka, environment.prefix)
-    for finding in found:
-        yield Finding(f"topic {environment.topic(finding.topic)}", False, finding.problem, finding.remedy)
+    yield from _topic_faults(environment, found)
     if not found:
         parts = ", ".join(f"{environment.topic(name)} {count}" for name, count in sorted(counts.items()))
         yield Finding("topics", True, f"{len(counts)} with their partitions and settings: {parts}")
@@ -175,7 +176,19 @@ def _positions(environment: Environment) -> Iterator[Finding]:
     payers, accounts = run(read())
     for stage, positions in (("payers", payers), ("accounts", accounts)):
         yield Finding(f"position of {stage}", True, _lags([(p.partition, p.next_offset, p.lag) for p in positions]))
-    yield from _book(read_books(environment.kafka, environment.prefix), payers)
+    books = read_books(environment.kafka, environment.prefix)
+    yield from _book(books, payers)
+    horizon = keeping.horizon_us(books, payers)
+    found = keeping.faults(environment, horizon, payers, accounts)
+    yield from _topic_faults(environment, found)
+    if not found:
+        said = f"longer than uses are told from repeats ({span(horizon // 1000)}); the ledger is whole"
+        yield Finding("retention", True, said)
+
+
+def _topic_faults(environment: Environment, found: list[admin.Finding]) -> Iterator[Finding]:
+    for finding in found:
+        yield Finding(f"topic {environment.topic(finding.topic)}", False, finding.problem, finding.remedy)
 
 
 def _lags(positions: list[tuple[int, int, int]]) -> str:
@@ -216,4 +229,5 @@ def _sink(environment: Environment) -> Iterator[Finding]:
         clickhouse.close()
     lags = {key: max(0, end - positions.get(key, 0)) for key, end in run(ends()).items()}
     behind = ", ".join(f"{topic} {p} (-{lag:,})" for (topic, p), lag in sorted(lags.items()) if lag)
+    yield from _topic_faults(environment, keeping.unsunk(environment, positions))
     yield Finding("position of sink", True, f"{sum(lags.values()):,} to do{'; ' + behind if behind else ''}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -9,14 +10,37 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from nanotally.sinks.migrate import migrate
 from nanotally.streams import admin
 from nanotally.streams.commands import app
+from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.environment import STAGES
 from nanotally.streams.errors import ExitCode
+from nanotally.streams.tariffs.publishing import Publication, activate, closing, publish_book, send_control
+from nanotally.streams.tariffs.reader import read_tariff
 from tests.support.services import Addresses
+from tests.support.topics import publish
+from tests.support.worker_process import until
+
+TINY = """
+tariff: tiny
+version: 1
+effective_from: 2026-01-01T00:00:00Z
+currency: USD
+meters:
+  view: {unit: page}
+splits:
+  all: {platform: rest}
+rules:
+  - rule: view
+    when: {meter: view, product: news}
+    price: 0.005 per page
+    split: all
+"""
 
 
 class Idle(BaseHTTPRequestHandler):
@@ -113,3 +137,50 @@ def test_a_missing_topic_and_missing_tables_are_told_with_the_remedy(system: str
     assert code == ExitCode.DIFFERENCE
     assert f"topic {system}payouts: is missing; make it with `make up`" in out
     assert run("reconcile", "--ledger")[0] == ExitCode.NOT_FOUND
+
+
+def test_topics_that_forget_sooner_than_repeats_are_told_are_found(system: str, services: Addresses) -> None:
+    publish_horizon(services, system, days=9)
+    code, out, _ = run("doctor")
+    assert code == ExitCode.DIFFERENCE
+    assert (
+        f"topic {system}usage: keeps records for 7 days, but uses are told from repeats for 9 days (the horizon of the "
+        f"rule book): it must keep them longer than that; mend: kafka-configs --alter --topic {system}usage "
+        f"--add-config retention.ms={10 * admin.DAY_MS}"
+    ) in out
+    assert out.count("told from repeats") == 2  # in the table and below it; nothing else is too short
+    longer = ConfigResource(
+        ConfigResourceType.TOPIC, f"{system}usage", configs={"retention.ms": str(10 * admin.DAY_MS)}
+    )
+    with admin.admin_client(services.kafka) as client:
+        client.alter_configs([longer])
+    until("doctor is content", lambda: "longer than uses are told from repeats (9 days)" in run("doctor")[1])
+    for topic in ("payouts", "usage"):
+        kept = ConfigResource(ConfigResourceType.TOPIC, f"{system}{topic}", configs={"retention.ms": "-1"})
+        with admin.admin_client(services.kafka) as client:
+            client.alter_configs([kept])
+    until("for ever is long enough too", lambda: run("doctor", "--json")[0] == 0)
+
+
+def publish_horizon(services: Addresses, prefix: str, days: int) -> None:
+    """Publishes a rule book by which uses are told from repeats for so many days."""
+    settings = Settings(horizon_us=days * 86_400_000_000)
+    version = read_tariff(TINY)
+    book = publish_book(services.kafka, prefix, Publication([version], settings), version.effective_from_us)
+    activate(services.kafka, prefix, book)
+
+
+def test_records_that_are_gone_before_anybody_took_them_are_found(system: str, services: Addresses) -> None:
+    send_control(services.kafka, system, closing(0))
+    asyncio.run(publish(services.kafka, f"{system}charges", {0: [b"x"] * 3}))
+    gone = {TopicPartition(f"{system}charges", 0): 2, TopicPartition(f"{system}usage", 1): 1}
+    with admin.admin_client(services.kafka) as client:
+        client.delete_records(gone)
+    code, out, _ = run("doctor")
+    assert code == ExitCode.DIFFERENCE
+    for told in (
+        f"topic {system}charges: must keep everything, but begins at offset 2 in partition 0: records were deleted",
+        f"topic {system}usage: begins at offset 1 in partition 1, but payers is at 0: 1 offsets were deleted before",
+        f"topic {system}charges: begins at offset 2 in partition 0, but sink is at 0: 2 offsets were deleted before",
+    ):
+        assert told in out
