@@ -83,10 +83,13 @@ def rate_plain(price: Price, groups: Groups, before: ScopeRows, quantity: Int64A
         value *= den // price.den
     value += before.remainder[of_row]
     if den_most == 1:
-        total, remainder = value + before.total[of_row], np.zeros_like(value)
+        total = value + before.total[of_row]
+        remainder_before, remainder_after = np.zeros_like(value), np.zeros_like(value)
     else:
         total, remainder = np.divmod(value, den)
         total += before.total[of_row]
+        remainder_before = order.unsorted(order.shifted(remainder, before.remainder))
+        remainder_after = order.unsorted(remainder)
     charged = total if price.rule.cap_nanos is None else np.minimum(total, price.rule.cap_nanos)
     charged = np.maximum(charged, before.charged[of_row])
     charged_before = order.shifted(charged, before.charged)
@@ -97,10 +100,10 @@ def rate_plain(price: Price, groups: Groups, before: ScopeRows, quantity: Int64A
         over_before=_over_before(order, before, np.zeros_like(after)),
         over_after=np.zeros(n, dtype=np.int64),
         total_before=order.unsorted(order.shifted(total, before.total)),
-        remainder_before=order.unsorted(order.shifted(remainder, before.remainder)),
+        remainder_before=remainder_before,
         total_after=order.unsorted(total),
-        remainder_after=order.unsorted(remainder),
-        remainder_den=order.unsorted(den),
+        remainder_after=remainder_after,
+        remainder_den=np.ones_like(den) if den_most == 1 else order.unsorted(den),
         charged_before=order.unsorted(charged_before),
         amount=order.unsorted(charged - charged_before),
         refusal=np.zeros(n, dtype=np.int64),
