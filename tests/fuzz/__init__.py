@@ -1,0 +1,1 @@
+"""Inputs that nobody should send, drawn from seeds: `python -m tests.fuzz`."""

@@ -1,0 +1,10 @@
+"""All targets by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.fuzz import datums, stage
+from tests.fuzz.runner import Case
+
+TARGETS: Mapping[str, Case] = {"codec": datums.case, "stage": stage.case}
