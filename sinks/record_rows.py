@@ -128,10 +128,19 @@ def books(batch: pa.RecordBatch, partition: int, offsets: Int64Array) -> pa.Reco
 
 def tariffs(batch: pa.RecordBatch, partition: int, offsets: Int64Array) -> pa.RecordBatch:
     """The tariff versions of rule books, from RuleBook: as many rows as each lists, all of its offset."""
-    lists = batch.column("tariffs")
+    return _listed(batch, "tariffs", "tariff", partition, offsets)
+
+
+def catalogs(batch: pa.RecordBatch, partition: int, offsets: Int64Array) -> pa.RecordBatch:
+    """The catalogs' versions of rule books, likewise."""
+    return _listed(batch, "catalogs", "catalog", partition, offsets)
+
+
+def _listed(batch: pa.RecordBatch, lists_of: str, named: str, partition: int, offsets: Int64Array) -> pa.RecordBatch:
+    lists = batch.column(lists_of)
     numbers = np.repeat(offsets, np.diff(np.asarray(lists.offsets)))
     listed = lists.flatten()
-    columns = {name: listed.field(name) for name in ("tariff", "version", "content_hash", "document", "source")}
+    columns = {name: listed.field(name) for name in (named, "version", "content_hash", "document", "source")}
     columns |= {"effective_from": listed.field("effective_from").view(pa.int64()).view(TIME)}
     columns |= {"book_number": pa.array(numbers)}
     return _with_place(columns, partition, numbers)

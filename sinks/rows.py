@@ -28,7 +28,11 @@ _MAKERS: dict[tuple[str, str], dict[str, Maker]] = {
     ("rejects", "Reject"): {"rejects": record_rows.rejects},
     ("account_tallies", "Tally"): {"account_tallies": record_rows.account_tallies},
     ("payouts", "Payout"): {"payouts": record_rows.payouts},
-    ("books", "RuleBook"): {"books": record_rows.books, "tariffs": record_rows.tariffs},
+    ("books", "RuleBook"): {
+        "books": record_rows.books,
+        "tariffs": record_rows.tariffs,
+        "catalogs": record_rows.catalogs,
+    },
 }
 _WITH_CHUNKS = ("charges", "account_tallies")
 

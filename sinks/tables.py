@@ -16,7 +16,7 @@ TABLES_BY_TOPIC: dict[str, tuple[str, ...]] = {
     "rejects": ("rejects",),
     "account_tallies": ("account_tallies",),
     "payouts": ("payouts",),
-    "books": ("books", "tariffs"),
+    "books": ("books", "tariffs", "catalogs"),
 }
 TOPICS: tuple[str, ...] = tuple(TABLES_BY_TOPIC)
 CHUNKS = "chunks"

@@ -176,7 +176,26 @@ ENGINE = MergeTree
 ORDER BY (tariff, version, book_number)
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
 
+-- The same of the catalogs of items; view catalog_items has their items in rows.
+CREATE TABLE IF NOT EXISTS catalogs
+(
+    catalog String,
+    version Int32,
+    book_number Int64 COMMENT 'of the book that lists it',
+    effective_from DateTime64(6, 'UTC'),
+    content_hash String COMMENT 'SHA-256 of document, hex',
+    document String COMMENT 'canonical JSON: what is rated by' CODEC(ZSTD(3)),
+    source String COMMENT 'the file as its owner wrote it' CODEC(ZSTD(3)),
+    kafka_partition UInt16,
+    kafka_offset Int64,
+    PROJECTION by_offset (SELECT kafka_partition, kafka_offset ORDER BY kafka_partition, kafka_offset)
+)
+ENGINE = MergeTree
+ORDER BY (catalog, version, book_number)
+SETTINGS fsync_after_insert = 1, fsync_part_directory = 1;
+
 -- reverse
+DROP TABLE IF EXISTS catalogs SYNC;
 DROP TABLE IF EXISTS tariffs SYNC;
 DROP TABLE IF EXISTS books SYNC;
 DROP TABLE IF EXISTS controls SYNC;

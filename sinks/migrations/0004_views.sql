@@ -168,7 +168,18 @@ FROM charges LEFT JOIN (SELECT payer, max(period_end) AS closed_to FROM statemen
 WHERE outcome IN ('charged', 'due') AND booked_at >= c.closed_to
 GROUP BY payer, product, meter, currency;
 
+-- Items of the catalogs, version by version: who made one, who gets what part of it, what its creator asks for it.
+CREATE OR REPLACE VIEW catalog_items AS
+SELECT catalog, version, effective_from, JSONExtractString(entry, 'item') AS item, JSONExtractString(entry, 'creator') AS creator,
+    JSONExtractString(entry, 'label') AS label, JSONExtract(entry, 'writers', 'Array(Tuple(String, String))') AS writers,
+    JSONExtractString(entry, 'price') AS price, first_book
+FROM (
+    SELECT catalog, version, any(effective_from) AS effective_from, any(document) AS document, min(book_number) AS first_book
+    FROM catalogs GROUP BY catalog, version)
+ARRAY JOIN JSONExtractArrayRaw(document, 'items') AS entry;
+
 -- reverse
+DROP VIEW IF EXISTS catalog_items;
 DROP VIEW IF EXISTS payer_statement_lines;
 DROP VIEW IF EXISTS payer_statements;
 DROP VIEW IF EXISTS late_events;

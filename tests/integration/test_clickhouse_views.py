@@ -187,6 +187,14 @@ def clickhouse_of(address: Address) -> Any:
 # ---- views ----
 
 
+def test_items_of_catalogs_stand_in_rows(address: Address) -> None:
+    found = rows(address, "SELECT * FROM catalog_items ORDER BY item")
+    assert found == [
+        ("songs", 3, NOON, "a", "ana", "blue", [], "0.002", 0),
+        ("songs", 3, NOON, "b", "", "", [("ana", "3/5"), ("bob", "2/5")], "", 0),
+    ]
+
+
 def test_revenue_by_hour_is_by_the_time_of_booking(address: Address) -> None:
     found = rows(address, "SELECT * FROM revenue_by_hour ORDER BY hour, product")
     assert found == [

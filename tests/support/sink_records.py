@@ -207,7 +207,7 @@ def chunk(**changes: Any) -> dict[str, Any]:
 
 
 def rule_book(**changes: Any) -> dict[str, Any]:
-    """A book of two versions of one tariff."""
+    """A book of two versions of one tariff, and a catalog of two items."""
     version = {
         "tariff": "media",
         "effective_from": NOON_US,
@@ -221,6 +221,17 @@ def rule_book(**changes: Any) -> dict[str, Any]:
         "note": "first",
         "settings": '{"zone":"UTC"}',
         "tariffs": [{**version, "version": 1}, {**version, "version": 2}],
+        "catalogs": [
+            {
+                "catalog": "songs",
+                "version": 3,
+                "effective_from": NOON_US,
+                "content_hash": "ef" * 32,
+                "document": '{"items":[{"creator":"ana","item":"a","label":"blue","price":"0.002","writers":[]},'
+                '{"creator":null,"item":"b","label":null,"price":null,"writers":[["ana","3/5"],["bob","2/5"]]}]}',
+                "source": "catalog: songs\n",
+            }
+        ],
         **changes,
     }
 

@@ -227,6 +227,10 @@ def test_a_rule_book_becomes_a_book_and_its_versions() -> None:
         ("media", 1, 5, 5),
         ("media", 2, 5, 5),
     ]
+    assert [(row["catalog"], row["version"], row["book_number"]) for row in tables["catalogs"]] == [
+        ("songs", 3, 5),
+        ("songs", 3, 6),
+    ]
 
 
 def test_a_record_that_no_stage_writes_to_the_topic_is_named() -> None:
