@@ -1,0 +1,225 @@
+"""What must hold when all is drained, worked out without the stages: from `usage`, books and plain arithmetic.
+
+The payers' side is told by the plain reference over all that came to lie in `usage`; the accounts' by its own reference
+over `earnings`; ClickHouse must hold each record of the topics once; and the books must balance."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from nanotally.sinks.tables import TOPICS
+from tests.simulation.installation import COUNTS, Installation
+from tests.simulation.producers import Products
+from tests.simulation.workers import ACCOUNT_PARTITIONS, PARTITIONS
+from tests.support.due_order import by_hash
+from tests.support.reference import PayersReference
+from tests.support.reference_accounts import AccountsReference
+from tests.support.reference_compare import compare, compare_accounts
+from tests.support.reference_driver import Found, earned_of, mark_of
+from tests.support.reference_wire import decode
+from tests.support.scenarios import Scenario
+
+OUTPUTS = ("charges", "payer_tallies", "statements", "rejects")
+Row = dict[str, Any]
+
+
+class Wrong(AssertionError):
+    """Something that must always hold does not."""
+
+
+def check(at: Installation, products: Products) -> None:
+    """Raises AssertionError with the first thing that does not hold."""
+    written = Written(at)
+    payers = [check_payers(at.world.seed, p, products, written) for p in range(PARTITIONS)]
+    accounts = [check_accounts(at.world.seed, q, products, written) for q in range(ACCOUNT_PARTITIONS)]
+    check_chunks(written)
+    check_balance(payers, accounts, written)
+    check_warehouse(at, written)
+
+
+class Written:
+    """All that was ever committed to a topic, decoded by fastavro alone: (offset, record type, record)."""
+
+    def __init__(self, at: Installation) -> None:
+        self.records: dict[tuple[str, int], list[tuple[int, str, Row]]] = {}
+        for (topic, p), log in at.kafka.logs.items():
+            if topic != "usage":
+                told = [e for e in log.archive if e.state == "committed" and e.value is not None]
+                self.records[topic, p] = [(e.offset, *decode(e.value or b"")) for e in told]
+        self.keys = {
+            (topic, p, e.offset): (e.key, e.value) for (topic, p), log in at.kafka.logs.items() for e in log.archive
+        }
+
+    def of(self, topic: str, partition: int | None = None) -> Iterator[tuple[int, int, str, Row]]:
+        """(partition, offset, record type, record) of one partition, or of all."""
+        for (name, p), found in self.records.items():
+            if name == topic and partition in (None, p):
+                yield from ((p, *one) for one in found)
+
+
+def check_payers(seed: int, partition: int, products: Products, written: Written) -> PayersReference:
+    """Charges, controls, rejects, tallies, statements, earnings and duplicates of a partition are what `usage` and the
+    books make of it, each once: invariants 1 to 7 and 9."""
+    records = products.records(partition)
+    made = Scenario(seed, PARTITIONS, partition, products.books, records)
+    reference = PayersReference(partition, PARTITIONS, products.books, by_hash)
+    reference.run(records)
+    if records:
+        compare(made, reference, found_of(partition, written))
+    outcomes = Counter(outcome for outcome, _ in reference.out.outcomes.values())
+    if sum(outcomes.values()) != len(records):
+        raise Wrong(f"usage[{partition}] has {len(records)} records with {outcomes} outcomes")
+    at = {r.offset: r for r in records}
+    for _, offset, name, record in written.of("rejects", partition):
+        told = written.keys["usage", partition, at[record["offset"]].offset]
+        if name != "Reject" or (record["key"], record["value"]) != told:
+            raise Wrong(f"rejects[{partition}] {offset} does not hold what was rejected: {record}")
+    return reference
+
+
+def found_of(partition: int, written: Written) -> Found:
+    """What a partition wrote, as the comparison takes it."""
+    found = Found()
+    for topic in OUTPUTS:
+        for _, _, name, record in written.of(topic, partition):
+            if name == "Chunk":
+                found.chunks.append(record)
+            else:
+                found.records.setdefault(name, []).append(record)
+    for q in range(ACCOUNT_PARTITIONS):
+        messages: list[Any] = [
+            (earned_of(record) if name == "Earning" else mark_of(record), b"")
+            for _, _, name, record in written.of("earnings", q)
+            if record["source"] == partition
+        ]
+        found.messages[q] = messages
+    return found
+
+
+def check_accounts(seed: int, partition: int, products: Products, written: Written) -> AccountsReference:
+    """Tallies and payouts are what the partition of `earnings` makes of them, each once: invariants 6 and 8."""
+    told = [
+        earned_of(record) if name == "Earning" else mark_of(record)
+        for _, _, name, record in written.of("earnings", partition)
+    ]
+    reference = AccountsReference().run(told)
+    rows = [
+        {"type": name, **record}
+        for topic in ("account_tallies", "payouts")
+        for _, _, name, record in written.of(topic, partition)
+        if name != "Chunk"
+    ]
+    compare_accounts(Scenario(seed, PARTITIONS, partition, products.books, ()), reference, rows)
+    return reference
+
+
+def check_chunks(written: Written) -> None:
+    """Each transaction goes on where the one before it ended, and the running counts of rows are those of the topics."""
+    for topic, outputs in (("charges", OUTPUTS), ("account_tallies", ("account_tallies", "payouts"))):
+        for p in range(COUNTS[topic]):
+            chunks = [record for _, _, name, record in written.of(topic, p) if name == "Chunk"]
+            places = [(c["next_offset"], c["records"]) for c in chunks]
+            if places != sorted(places):
+                raise Wrong(f"chunk records of {topic}[{p}] go back: {places}")
+            for output in outputs:
+                rows = sum(name != "Chunk" for _, _, name, _ in written.of(output, p))
+                told = chunks[-1]["counts"].get(f"rows.{output}", 0) if chunks else 0
+                if told != rows:
+                    raise Wrong(f"{output}[{p}] has {rows} records, the last chunk record says {told}")
+
+
+def check_balance(payers: list[PayersReference], accounts: list[AccountsReference], written: Written) -> None:
+    """Debits are credits, what was earned is what was charged, and what is settled or still open is all of it."""
+    paid: Counter[str] = Counter()
+    earned: Counter[str] = Counter()
+    for _, _, name, charge in written.of("charges"):
+        if name != "Charge":
+            continue
+        shared = sum(share["nanos"] for line in charge["lines"] for share in line["shares"])
+        if shared != charge["paid_nanos"]:
+            raise Wrong(f"charge {charge['usage_offset']} has {charge['paid_nanos']} paid and {shared} shared")
+        paid[charge["currency"]] += charge["paid_nanos"]
+    for _, _, name, record in written.of("earnings"):
+        if name == "Earning":
+            earned[record["currency"]] += record["amount_nanos"]
+    same("earnings and charges", +earned, +paid)
+    owed: Counter[str] = Counter()
+    for _, _, _, statement in written.of("statements"):
+        owed[statement["currency"]] += int(statement["due_nanos"])
+    for reference in payers:
+        for key, sums in reference.periods.items():
+            owed[key[3]] += sums.amount_nanos
+    same("statements with open periods and charges", +owed, +paid)
+    given: Counter[str] = Counter()
+    for _, _, _, payout in written.of("payouts"):
+        given[payout["currency"]] += int(payout["earned_nanos"])
+    for told in accounts:
+        for one in told.waiting:
+            given[one.key.currency] += one.amount_nanos
+    same("payouts with open periods and charges", +given, +paid)
+
+
+def same(what: str, found: Any, expected: Any) -> None:
+    if found != expected:
+        raise Wrong(f"{what}: {found} and {expected}")
+
+
+# Record type -> table, and what of a record must be in its row: by column, of the record's field or a function of it.
+def nanos(name: str) -> Any:
+    return lambda r: Decimal(int(r[name])).scaleb(-9)
+
+
+def payer_of(record: Row) -> str:
+    return str(record["account"]).removeprefix("payer:")
+
+
+TALLY: Row = {"window_start": "window_start", "size": "size", "uses": "count", "amount": nanos("amount_nanos"),
+              "currency": "currency", "meter": "meter"}  # fmt: skip
+TABLES: dict[tuple[str, str], tuple[str, Row]] = {
+    ("charges", "Charge"): ("charges", {"usage_partition": "usage_partition", "usage_offset": "usage_offset", "n": "n",
+        "payer": "payer", "paid_nanos": "paid_nanos", "booked_at": "booked_at", "outcome": "outcome",
+        "event_id": lambda r: r["event"]["event_id"] if r["event"] else "",
+        "shares.account": lambda r: [s["account"] for x in r["lines"] for s in x["shares"]],
+        "shares.nanos": lambda r: [s["nanos"] for x in r["lines"] for s in x["shares"]]}),
+    ("charges", "ControlTaken"): ("controls", {"usage_offset": "usage_offset", "kind": "kind", "at": "at"}),
+    ("payer_tallies", "Tally"): ("payer_tallies", {"payer": payer_of, **TALLY}),
+    ("account_tallies", "Tally"): ("account_tallies", {"account": "account", **TALLY}),
+    ("statements", "Statement"): ("statements", {"statement_id": "statement_id", "payer": payer_of, "uses": "count",
+        "due": nanos("due_nanos")}),
+    ("payouts", "Payout"): ("payouts", {"payout_id": "payout_id", "account": "account", "paid": nanos("paid_nanos"),
+        "carried": nanos("carried_nanos")}),
+    ("rejects", "Reject"): ("rejects", {"reason": "reason", "value": "value", "input_offset": "offset"}),
+    ("books", "RuleBook"): ("books", {"book_hash": "book_hash"}),
+}  # fmt: skip
+
+
+def check_warehouse(at: Installation, written: Written) -> None:
+    """ClickHouse holds each committed record once, as it was written, and the position says so."""
+    expected: dict[str, list[Row]] = {table: [] for table, _ in TABLES.values()}
+    for topic in TOPICS:
+        for p, offset, name, record in written.of(topic):
+            if name == "Chunk":
+                continue
+            table, columns = TABLES[topic, name]
+            row = {c: record[f] if isinstance(f, str) else f(record) for c, f in columns.items()}
+            expected[table].append({"kafka_partition": p, "kafka_offset": offset, **row})
+    for table, rows in expected.items():
+        columns = ["kafka_partition", "kafka_offset", *next(c for t, c in TABLES.values() if t == table)]
+        there = sorted(([row[c] for c in columns] for row in at.server.tables[table].rows), key=repr)
+        wanted = sorted(([row[c] for c in columns] for row in rows), key=repr)
+        if there != wanted:
+            missing, more = [r for r in wanted if r not in there], [r for r in there if r not in wanted]
+            raise Wrong(
+                f"table {table} has {len(there)} rows for {len(wanted)} records; missing {missing[:3]}, "
+                f"too many {more[:3] or 'of some'}"
+            )
+    for topic in TOPICS:
+        for p in range(COUNTS[topic]):
+            records = sum(name != "Chunk" for _, _, name, _ in written.of(topic, p))
+            mine = [r for r in at.server.tables["chunks"].rows if (r["topic"], r["kafka_partition"]) == (topic, p)]
+            same(f"position of {topic}[{p}]", max((r["records"] for r in mine), default=0), records)
+            if len({r["kafka_offset"] for r in mine}) != len(mine):
+                raise Wrong(f"a position of {topic}[{p}] is there twice")

@@ -1,0 +1,109 @@
+"""What products and operators write: books, and usage that is lost, late and told twice on its way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from nanotally.streams.domain.tariff import RuleBook
+from nanotally.streams.tariffs.books import book_record
+from tests.simulation.kafka import Entry, Kafka
+from tests.simulation.world import Process, Unreachable, World
+from tests.simulation.workers import PARTITIONS
+from tests.support import scenario_books
+from tests.support.reference_values import Control, Record
+from tests.support.reference_wire import encode
+from tests.support.scenarios import Scenario, scenario
+
+RECORDS = 20  # of usage, by partition
+LATER_US = 400 * 86_400_000_000
+SPREAD_S = 20.0
+
+
+@dataclass
+class Products:
+    """`sent`: by bytes, what they mean."""
+
+    world: World
+    kafka: Kafka
+    books: dict[int, RuleBook] = field(default_factory=dict)
+    meaning: dict[bytes | None, Record] = field(default_factory=dict)
+    done: int = 0
+
+    def begin(self) -> list[asyncio.Task[None]]:
+        """Starts to write; the tasks end when everything was sent or given up."""
+        world = self.world
+        size = world.rng("size").choice((RECORDS // 2, RECORDS, RECORDS * 3 // 2))
+        scenario_books.RICH, rich = world.profile.rich, scenario_books.RICH
+        try:
+            made = [scenario(world.seed, size, PARTITIONS, p) for p in range(PARTITIONS)]
+        finally:
+            scenario_books.RICH = rich
+        self.books = made[0].books
+        return [world.spawn(self._publish_books()), *(world.spawn(self._product(one)) for one in made)]
+
+    async def _publish_books(self) -> None:
+        """A book's number is its offset; between two there are markers, as transactions leave them."""
+        rng = self.world.rng("books")
+        log = self.kafka.logs["books", 0]
+        for number, book in sorted(self.books.items()):
+            await asyncio.sleep(rng.choice((0.0, 0.1, rng.uniform(0, SPREAD_S / 2))))
+            await self.kafka.until_up()
+            while log.end < number:
+                log.entries.append(Entry(log.end, None, None, 0, "books-publisher", "committed", control=True))
+                log.end += 1
+            log.add(None, book_record(book, 0, "", {}), 0)
+
+    async def _product(self, made: Scenario) -> None:
+        """Sends the records of one partition, each when its time has come; some overtake others."""
+        rng = self.world.rng(f"product {made.partition}")
+        process = Process(self.world, f"product {made.partition}", mortal=False)
+        on_the_way = []
+        for record in made.records:
+            if self._is_known(record):
+                await asyncio.sleep(rng.expovariate(len(made.records) / SPREAD_S))
+                late_s = rng.uniform(0, SPREAD_S / 2) if rng.random() < 0.1 else 0.0
+                on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s)))
+                if rng.random() < 0.05:  # published a second time
+                    on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s + 1.0)))
+        await asyncio.gather(*on_the_way)
+
+    def _is_known(self, record: Record) -> bool:
+        """An activation of a book that nobody ever publishes would be waited for for ever."""
+        value = record.value
+        if not isinstance(value, Control) or value.book_number is None or value.book_number < 0:
+            return True
+        return value.book_number in self.books
+
+    async def _send(self, process: Process, partition: int, record: Record, late_s: float) -> None:
+        """Sends it until an answer comes, or gives up: it may be there all the same, or twice."""
+        await asyncio.sleep(late_s)
+        value = encode(record)
+        self.meaning[value] = record
+        for _ in range(20):
+            try:
+                at_us = record.recorded_at_us + round(late_s * 60_000_000)
+                await process.ask(
+                    f"usage[{partition}]",
+                    lambda: self.kafka.append("usage", partition, [(record.key, value)], at_us),
+                )
+                return
+            except Unreachable:
+                await asyncio.sleep(0.5)
+        self.world.fault("use given up", process.name)
+
+    def close_the_books(self) -> None:
+        """A close of everything, to every partition, once all else was sent."""
+        for p in range(PARTITIONS):
+            log = self.kafka.logs["usage", p]
+            last_us = max((e.at_us for e in log.entries), default=0)
+            record = Record(-1, last_us, None, Control("the end", "close", last_us + LATER_US))
+            self.meaning[encode(record)] = record
+            log.add(None, encode(record), last_us)
+
+    def records(self, partition: int) -> tuple[Record, ...]:
+        """What came to lie in a partition of `usage`, in order."""
+        return tuple(
+            replace(self.meaning[e.value], offset=e.offset, recorded_at_us=e.at_us, key=e.key)
+            for e in self.kafka.logs["usage", partition].archive
+        )

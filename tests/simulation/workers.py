@@ -1,0 +1,138 @@
+"""Workers of the three stages: the real lanes and partitions, with simulated services under them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NamedTuple
+
+from faust.types import TP
+
+from nanotally.sinks.sink import SinkPartition
+from nanotally.streams.domain.accounts import AccountsLogic
+from nanotally.streams.domain.payers import PayersLogic
+from nanotally.streams.domain.records import PartitionLogic
+from nanotally.streams.errors import InvalidInput, Transient
+from nanotally.streams.pipeline.books import Books
+from nanotally.streams.pipeline.lanes import Lanes
+from nanotally.streams.pipeline.limit import RejectLimit
+from nanotally.streams.pipeline.partition import StagePartition
+from nanotally.streams.pipeline.stage import PartitionWorker, Stage
+from tests.simulation.broker import SimBroker
+from tests.simulation.clickhouse import ClickHouseServer
+from tests.simulation.group import Group
+from tests.simulation.kafka import Kafka
+from tests.simulation.stores import Disk, SimStore
+from tests.simulation.warehouse import Link
+from tests.simulation.world import Gone, Process, World
+
+IDLE_S = 0.4
+PARTITIONS, ACCOUNT_PARTITIONS = 2, 2
+
+
+class Fetched(NamedTuple):
+    """A record as the transport hands it over; timestamp: milliseconds."""
+
+    offset: int
+    timestamp: float
+    key: bytes | None
+    value: bytes | None
+
+
+class Worker(Process):
+    """One process of a stage, from its start until it leaves or dies."""
+
+    def __init__(
+        self, world: World, name: str, group: Group, kafka: Kafka, server: ClickHouseServer, disk: Disk
+    ) -> None:
+        super().__init__(world, name)
+        self.group = group
+        self.disk = disk
+        self.server = server
+        self.left: BaseException | None = None
+        profile = world.profile
+        self.broker = SimBroker(self, kafka, f"nanotally-{group.name}", profile.batch_records)
+        self.books = Books(self.broker, self)
+        self.rejects = RejectLimit(profile.rejects_per_minute, self)
+        topics = tuple(dict.fromkeys(place.topic for place in group.places))
+        self.lanes = Lanes(
+            Stage(group.name, topics, self._make), "", hold=self._held, release=self._held, leave=self.leave
+        )
+        self._reading: dict[TP, int] = {}
+        self._ending = False
+        world.spawn(self._live())
+
+    async def _make(self, topic: str, partition: int) -> PartitionWorker:
+        if self.group.name == "sink":
+            link = Link(self, self.server, native=self.rng.random() < 0.3)
+            return SinkPartition(topic, partition, link.warehouse, clock=self, elsewhere=link.elsewhere)
+        await self.broker.describe(topic)
+        return StagePartition(
+            self._logic(partition),
+            partition,
+            broker=self.broker,
+            store=SimStore(self, self.disk, f"{self.group.name}-{partition}"),
+            books=self.books,
+            rejects=self.rejects,
+            clock=self,
+        )
+
+    def _logic(self, partition: int) -> PartitionLogic:
+        slice_rows = self.world.profile.slice_rows
+        if self.group.name == "payers":
+            return PayersLogic(partition, PARTITIONS, ACCOUNT_PARTITIONS, slice_rows)
+        return AccountsLogic(partition, slice_rows)
+
+    def leave(self, error: BaseException) -> None:
+        """What the real one does by leaving the process at once."""
+        if isinstance(error, Gone) or not self.alive or self.world.ended:
+            raise Gone
+        self.left = error
+        expected = isinstance(error, Transient) or (isinstance(error, InvalidInput) and error.reason == "reject_limit")
+        self.world.fault("left", self.name, repr(error)[:200])
+        if not expected:
+            self.world.fail(error)
+        self.kill()
+        raise Gone
+
+    def end(self) -> None:
+        """SIGTERM."""
+        self._ending = True
+
+    def _held(self, place: TP) -> None:
+        """Lanes of so few records never hold a partition back."""
+
+    async def _live(self) -> None:
+        while not self._ending:
+            generation, places = await self.group.join(self)
+            await self.breathe("joined")
+            opening = asyncio.ensure_future(self.lanes.open(places))
+            self._reading = {}
+            while not self._ending and not self.group.wants_back(self, generation):
+                await self._poll(opening)
+            await self.lanes.close()
+        self.group.leave(self)
+        await self.breathe("ended")
+        self.kill()
+
+    async def _poll(self, opening: asyncio.Future[None]) -> None:
+        """One fetch from every partition that is open; also a heartbeat."""
+        found = 0
+        if opening.done():
+            for place, position in self.lanes.positions(self.group.places).items():
+                at = self._reading.setdefault(place, position)
+                try:
+                    found += await self._fetch(place, at)
+                except Transient:
+                    continue
+                except Exception as error:  # noqa: BLE001  as the app does
+                    self.leave(error)
+        await self.sleep(self.rng.uniform(0, IDLE_S if not found else IDLE_S / 20))
+
+    async def _fetch(self, place: TP, at: int) -> int:
+        log = self.broker.kafka.logs[place]
+        if self.broker.kafka.up and log.stable_end <= at <= log.end:
+            return 0  # the broker keeps the fetch until there is something
+        records = self.rng.randint(1, self.world.profile.fetch_records)
+        entries, self._reading[place] = await self.broker.fetch(*place, at, records)
+        self.lanes.put(place, [Fetched(e.offset, e.at_us / 1000, e.key, e.value) for e in entries])
+        return len(entries)
