@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import urllib3
 
@@ -28,6 +30,7 @@ from nanotally.streams.commands.positions import (
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import NanotallyError, Transient
+from nanotally.streams.pipeline.knobs import checkpoints_folder
 from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.retention import span
 from nanotally.streams.tariffs.publishing import read_books
@@ -50,7 +53,7 @@ def examine(environment: Environment) -> list[Finding]:
     """Everything, in the order in which one thing hangs on the other; what hangs on a service that does not answer is
     left out."""
     findings = list(_versions())
-    findings += _tried("state folder", lambda: _state_folder(environment))
+    findings += _tried("state folder", lambda: _folders(environment))
     kafka = _tried("Kafka", lambda: _kafka(environment))
     findings += kafka
     topics_there = all(f.well for f in kafka)
@@ -83,8 +86,14 @@ def _versions() -> Iterator[Finding]:
     yield Finding("nanotally", True, f"{version('nanotally')} on Python {platform.python_version()}; {libraries}")
 
 
-def _state_folder(environment: Environment) -> Iterator[Finding]:
-    folder = environment.state
+def _folders(environment: Environment) -> Iterator[Finding]:
+    yield _folder("state folder", environment.state, "make it writable (it is only a cache), or set NANOTALLY_STATE")
+    checkpoints = checkpoints_folder(os.environ)
+    if checkpoints:
+        yield _folder("checkpoints", checkpoints, "make it writable, or set NANOTALLY_CHECKPOINTS")
+
+
+def _folder(what: str, folder: Path, remedy: str) -> Finding:
     there = folder
     while not there.exists():
         there = there.parent
@@ -93,10 +102,8 @@ def _state_folder(environment: Environment) -> Iterator[Finding]:
         probe.touch()
         probe.unlink()
     except OSError as e:
-        remedy = "make it writable (it is only a cache), or set NANOTALLY_STATE to another folder"
-        yield Finding("state folder", False, f"{folder} cannot be written: {e.strerror}", remedy)
-        return
-    yield Finding("state folder", True, f"{folder} {'can be written' if there == folder else 'will be made'}")
+        return Finding(what, False, f"{folder} cannot be written: {e.strerror}", f"{remedy} to another folder")
+    return Finding(what, True, f"{folder} {'can be written' if there == folder else 'will be made'}")
 
 
 def _kafka(environment: Environment) -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from nanotally.streams.errors import InvalidInput
 
@@ -13,13 +14,15 @@ from nanotally.streams.errors import InvalidInput
 class Knobs:
     """rejects_per_minute: more stop the worker. ticks_s: drained partitions of `usage` get a tick so often; None for
     none. stuck_s: no progress for so long, while there is lag, is unhealthy. web_bind: address the web server listens
-    on. supervisor: pid of the process that restarts this one; None where nobody does."""
+    on. supervisor: pid of the process that restarts this one; None where nobody does. checkpoints: folder to which
+    snapshots are copied; None for nowhere."""
 
     rejects_per_minute: int = 100_000
     ticks_s: float | None = None
     stuck_s: float = 60.0
     web_bind: str = "127.0.0.1"
     supervisor: int | None = None
+    checkpoints: Path | None = None
 
     @property
     def supervised(self) -> bool:
@@ -28,7 +31,7 @@ class Knobs:
     @staticmethod
     def load(environ: Mapping[str, str] | None = None) -> Knobs:
         """From NANOTALLY_REJECTS_PER_MINUTE, NANOTALLY_TICKS (seconds; off), NANOTALLY_STUCK_SECONDS,
-        NANOTALLY_WEB_BIND. Raises InvalidInput that names the variable."""
+        NANOTALLY_WEB_BIND, NANOTALLY_CHECKPOINTS. Raises InvalidInput that names the variable."""
         variables = os.environ if environ is None else environ
         ticks = variables.get("NANOTALLY_TICKS", "off").strip().lower()
         return Knobs(
@@ -37,10 +40,17 @@ class Knobs:
             stuck_s=_number(variables, "NANOTALLY_STUCK_SECONDS", "60"),
             web_bind=variables.get("NANOTALLY_WEB_BIND", "127.0.0.1").strip(),
             supervisor=int(_number(variables, SUPERVISOR, "")) if variables.get(SUPERVISOR) else None,
+            checkpoints=checkpoints_folder(variables),
         )
 
 
 SUPERVISOR = "NANOTALLY_SUPERVISOR"  # set by the supervisor for its children
+
+
+def checkpoints_folder(variables: Mapping[str, str]) -> Path | None:
+    """The folder of NANOTALLY_CHECKPOINTS; None where it is not set or empty."""
+    text = variables.get("NANOTALLY_CHECKPOINTS", "").strip()
+    return Path(text).absolute() if text else None
 
 
 def _number(variables: Mapping[str, str], name: str, default: str) -> float:

@@ -11,6 +11,7 @@ from nanotally.streams.errors import BrokenInvariant, NotFound
 from nanotally.streams.pipeline.app import group_of
 from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Broker
+from nanotally.streams.pipeline.checkpoints import checkpointed
 from nanotally.streams.pipeline.clock import SystemClock
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
@@ -59,7 +60,8 @@ def logic_stage(
 
     async def make_worker(topic: str, partition: int) -> PartitionWorker:
         logic = await make_logic(broker, partition)
-        store = RocksStore(slot.folder / str(partition))
+        local = RocksStore(slot.folder / str(partition))
+        store = checkpointed(local, knobs.checkpoints, f"{environment.prefix}{name}", partition)
         return StagePartition(logic, partition, broker=broker, store=store, books=books, rejects=rejects, clock=clock)
 
     return Stage(name, (topic,), make_worker, answers, broker.close)

@@ -46,6 +46,10 @@ class Snapshot:
     parts: Mapping[str, bytes]
 
 
+class _Damaged(Exception):
+    """What is kept is not what was written."""
+
+
 @dataclass(frozen=True)
 class _Manifest:
     """What a RocksStore holds: pieces gives their number by the part's name."""
@@ -89,16 +93,26 @@ class RocksStore:
         except Exception as e:
             if "Corruption" not in str(e):
                 raise OSError(str(e)) from e
-            log.warning("the state in %s is damaged (%s): it is built anew from the log", self.folder, e)
-            shutil.rmtree(self.folder)
-            self.folder.mkdir(parents=True)
-            return Rdict(str(self.folder), options)
+            return self._emptied(e)
+
+    def _emptied(self, damage: Exception) -> Rdict:
+        """The folder, begun anew."""
+        log.warning("the state in %s is damaged (%s): it is built anew from the log", self.folder, damage)
+        shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+        return Rdict(str(self.folder), Options(raw_mode=True))
 
     def load(self, labels: Labels) -> Snapshot | None:
-        manifest = self._manifest()
-        if manifest is None or not fits(manifest.labels, labels, str(self.folder)):
+        try:
+            manifest = self._manifest()
+            if manifest is None or not fits(manifest.labels, labels, str(self.folder)):
+                return None
+            pieces = manifest.pieces.items()
+            parts = {name: b"".join(self._piece(name, i) for i in range(count)) for name, count in pieces}
+        except _Damaged as e:
+            self._db.close()
+            self._db = self._emptied(e)
             return None
-        parts = {name: b"".join(self._piece(name, i) for i in range(count)) for name, count in manifest.pieces.items()}
         return Snapshot(manifest.log_offset, parts)
 
     def save(self, labels: Labels, snapshot: Snapshot) -> None:
@@ -115,17 +129,27 @@ class RocksStore:
         self._db.write(batch)
 
     def _manifest(self) -> _Manifest | None:
-        text = self._db.get(MANIFEST)
+        text = self._get(MANIFEST)
         if text is None:
             return None
         kept = json.loads(text)
         return _Manifest(Labels(**kept["labels"]), kept["log_offset"], kept["pieces"])
 
     def _piece(self, name: str, i: int) -> bytes:
-        piece: bytes | None = self._db.get(_key(name, i))
+        piece = self._get(_key(name, i))
         if piece is None:
-            raise BrokenInvariant(f"state folder {self.folder} lacks a piece of {name!r}; delete it")
+            raise _Damaged(f"a piece of {name!r} is missing")
         return piece
+
+    def _get(self, key: bytes) -> bytes | None:
+        """RocksDB finds damage when it reads the block; then there is no such value, but a damaged store."""
+        try:
+            found: bytes | None = self._db.get(key)
+        except Exception as e:
+            if "Corruption" not in str(e):
+                raise
+            raise _Damaged(str(e)) from e
+        return found
 
     def close(self) -> None:
         self._db.close()
@@ -150,23 +174,28 @@ class MemoryStore:
         """Nothing is held open."""
 
 
-def fits(kept: Labels, wanted: Labels, folder: str) -> bool:
+def fits(
+    kept: Labels,
+    wanted: Labels,
+    folder: str,
+    what: str = "state folder",
+    remedy: str = "delete it or set NANOTALLY_STATE to another folder",
+) -> bool:
     """Whether a snapshot of `kept` may be used for `wanted`: False for another fold version.
 
-    Raises BrokenInvariant where the state belongs to something else altogether."""
-    remedy = "delete it or set NANOTALLY_STATE to another folder"
+    Raises BrokenInvariant where the state belongs to something else altogether; what, folder and remedy say where."""
     if kept.cluster_id != wanted.cluster_id:
         raise BrokenInvariant(
-            f"state folder {folder} belongs to cluster {kept.cluster_id}, this is {wanted.cluster_id}; {remedy}"
+            f"{what} {folder} belongs to cluster {kept.cluster_id}, this is {wanted.cluster_id}; {remedy}"
         )
     if (kept.stage, kept.partition) != (wanted.stage, wanted.partition):
         raise BrokenInvariant(
-            f"state folder {folder} belongs to {kept.stage}[{kept.partition}], "
+            f"{what} {folder} belongs to {kept.stage}[{kept.partition}], "
             f"not to {wanted.stage}[{wanted.partition}]; {remedy}"
         )
     if (kept.log_topic_id, kept.input_topic_id) != (wanted.log_topic_id, wanted.input_topic_id):
         raise BrokenInvariant(
-            f"state folder {folder} is of topics that were deleted and created anew since "
+            f"{what} {folder} is of topics that were deleted and created anew since "
             f"(ids {kept.log_topic_id} and {kept.input_topic_id}, now {wanted.log_topic_id} and "
             f"{wanted.input_topic_id}); if that was meant, {remedy}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -92,6 +93,30 @@ def test_a_worker_that_comes_back_needs_the_snapshot_only(start: Start, toy_envi
     assert second.positions()[0] == 500
     assert metric(second, "nanotally_folded_total", 0) == 0
     assert second.end() == ExitCode.OK
+
+
+def test_a_lost_state_folder_needs_the_checkpoint_only_and_without_that_the_ledger(
+    start: Start, toy_environment: Environment, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    send(toy_environment, 0, *[b"x"] * 500)
+    first = start("first", NANOTALLY_CHECKPOINTS=str(checkpoints))
+    until("all is taken", lambda: first.positions().get(0) == 500)
+    assert first.end() == ExitCode.OK
+    shutil.rmtree(toy_environment.state)
+    second = start("second", NANOTALLY_CHECKPOINTS=str(checkpoints))
+    until("it is ready", lambda: second.get("/ready")[0] == 200)
+    assert (second.positions()[0], metric(second, "nanotally_folded_total", 0)) == (500, 0)
+    assert second.end() == ExitCode.OK
+    shutil.rmtree(toy_environment.state)
+    (checkpoint,) = checkpoints.rglob("0.checkpoint")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
+    third = start("third", NANOTALLY_CHECKPOINTS=str(checkpoints))
+    until("it is ready", lambda: third.get("/ready")[0] == 200)
+    assert (third.positions()[0], metric(third, "nanotally_folded_total", 0)) == (500, 501)
+    send(toy_environment, 0, b"y")
+    until("it goes on", lambda: third.positions()[0] == 501)
+    assert lines(toy_environment, 0)[-2:] == [(499, 500), (500, 501)]
 
 
 def test_positions_are_group_offsets_too_so_that_lag_shows(start: Start, toy_environment: Environment) -> None:

@@ -53,10 +53,12 @@ def test_what_is_wrong_comes_last_with_its_remedy_and_a_count(monkeypatch: pytes
     assert result.stdout.endswith("b: broken; mend it\n1 thing is not well\n")
 
 
-def test_a_state_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_folders_that_cannot_be_written_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    (finding,) = examinations._state_folder(Environment(state=tmp_path / "file" / "state"))
-    assert not finding.well and "cannot be written" in finding.state and "NANOTALLY_STATE" in finding.remedy
+    monkeypatch.setenv("NANOTALLY_CHECKPOINTS", str(tmp_path / "file" / "copies"))
+    state, copies = examinations._folders(Environment(state=tmp_path / "file" / "state"))
+    assert not state.well and "cannot be written" in state.state and "NANOTALLY_STATE" in state.remedy
+    assert not copies.well and "cannot be written" in copies.state and "NANOTALLY_CHECKPOINTS" in copies.remedy
 
 
 def position(partition: int, book: int, lag: int = 0) -> PayersPosition:
