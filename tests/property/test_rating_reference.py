@@ -45,7 +45,7 @@ class Story:
         self.r = r = random.Random(f"rating {seed}")
         amounts = Denominators(r, small=r.random() < 0.2)
         base = Rule("r", "play", (), (), (), split="s", **scope_shape(r))
-        self.rules = Variants(r, base, amounts, r.choice((0, 3))).some()
+        self.rules = Variants(r, base, amounts, r.choice((0, 3)), r.random() < 0.5).some()
         self.most = r.choice((10, 100, 1000, 10**6, 10**15))
         self.scopes = r.choice((1, 1, 3, 20))
         self.pieces, self.limited = r.random() < 0.4, r.random() < 0.4

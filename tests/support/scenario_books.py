@@ -75,7 +75,7 @@ PER = (
     ("duration_us",),
 )
 
-RICH = float(os.environ.get("NANOTALLY_RICH", "0"))
+RICH = float(os.environ.get("NANOTALLY_RICH", "0.7"))
 
 
 def random_books(r: random.Random, start_us: int) -> dict[int, RuleBook]:
@@ -152,6 +152,7 @@ class Tariff:
         self.small = r.random() < 0.3  # a nano or so for each use, where shares below zero are possible
         self.amounts = Denominators(r, self.small)
         self.shapes: dict[str, dict[str, Any]] = {}  # what mostly stays as it is in a rule's next version
+        self.owing: dict[str, bool] = {}
         self.cut = r.random() < 0.7
         self.passes = [(f"pass{i}", scope_shape(r)) for i in range(r.choice((0, 1, 2)) if rich else 0)]
 
@@ -200,7 +201,9 @@ class Tariff:
         base = Rule(name=name, meter=self.rule_meters[name], tiers=(), split=split, **shape)
         if self.rich:
             scale = next(m.scale for m in self.meters if m.name == base.meter)
-            return Variants(r, base, self.amounts, scale).some()
+            # From its first version on or never: whose uses made up a scope is not known of the time before.
+            owing = self.owing.setdefault(name, r.random() < 0.5)
+            return Variants(r, base, self.amounts, scale, owing).some()
         return (replace(base, tiers=self.tiers(name), cap_nanos=r.choice(CAPS)),)
 
     def tiers(self, name: str) -> tuple[Tier, ...]:

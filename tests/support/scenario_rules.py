@@ -17,7 +17,7 @@ ZONES = ("UTC", "UTC", "Europe/Berlin", "America/New_York", "Asia/Kolkata", "Aus
 LENGTHS = (1, SECOND_US, 60 * SECOND_US, HOUR_US // 2, HOUR_US, DAY_US, 30 * DAY_US)
 STEPS = (1, 2, 7, 60, 1000, 10**6)
 CAPS = (None,) * 8 + (0, 1, 5, 40, 400, 400, 10**6, 10**6, 2**61)
-MINIMUMS = (0,) * 5 + (1, 3, 50, 1000, 10**6, 10**12)
+MINIMUMS = (1, 3, 50, 1000, 10**6, 10**12)
 RANGES = (
     Condition("height", "range", ("720", "1080")),
     Condition("height", "range", ("-3", "")),
@@ -76,10 +76,10 @@ class Denominators:
 
 
 class Variants:
-    """Variants of one rule of a file. `base` has all that they share."""
+    """Variants of one rule of a file. `base` has all that they share; `owing`: scopes may cost a minimum."""
 
-    def __init__(self, r: random.Random, base: Rule, amounts: Denominators, scale: int) -> None:
-        self.r, self.base, self.scale = r, base, scale
+    def __init__(self, r: random.Random, base: Rule, amounts: Denominators, scale: int, owing: bool) -> None:
+        self.r, self.base, self.scale, self.owing = r, base, scale, owing
         self.price: Draw = lambda: amounts.price(base.name)
         self.amount: Draw = lambda: amounts.amount(base.name)
         self.amounts = amounts
@@ -88,9 +88,9 @@ class Variants:
         """One rule, or several by a value of an attribute, or by bands of time."""
         r = self.r
         kind = r.random()
-        if kind < 0.6:
+        if kind < 0.5:
             return (self.one("", ()),)
-        if kind < 0.75:
+        if kind < 0.65:
             by = (Condition("segment", "equals", ("pro",)), Condition("segment", "equals", ("school", "")))
             named = [self.one(f"segment={c.values[0]}", (c,)) for c in by[: r.choice((1, 2))]]
             return (*named, self.one("otherwise", (), refuse=r.random() < 0.3))
@@ -109,7 +109,7 @@ class Variants:
     def one(self, variant: str, when: tuple[Condition, ...], refuse: bool = False) -> Rule:
         r = self.r
         rule = replace(self.base, variant=variant, when=self.base.when + when, tiers=self.tiers(), refuse=refuse)
-        kinds = (self.graduated, self.graduated, self.graduated, self.volume, self.each, self.events, self.carried)
+        kinds = (self.graduated, self.graduated, self.volume, self.volume, self.each, self.events, self.carried)
         terms: dict[str, Any] = r.choice((*kinds, self.from_event))() if r.random() < 0.8 else {}
         rule = replace(rule, cap_nanos=r.choice(CAPS), **terms)
         if r.random() < 0.1:
@@ -119,15 +119,14 @@ class Variants:
         if r.random() < 0.1:
             factor = r.choice((Fraction(2), Fraction(3, 2), Fraction(0), Fraction(1000)))
             rule = replace(rule, overage=Overage(Fraction(r.choice((0, 5, 400, 10**9))), factor))
-        if rule.scope != "life" and not rule.falling:
-            least = [m for m in MINIMUMS if rule.cap_nanos is None or m <= rule.cap_nanos]
-            rule = replace(rule, minimum_nanos=r.choice(least))
+        if self.owing and rule.scope != "life":
+            rule = replace(rule, minimum_nanos=min(r.choice(MINIMUMS), rule.cap_nanos or 10**18))
         return rule
 
     def tiers(self, fees: float = 0.0, steps: float = 0.0) -> tuple[Tier, ...]:
         r = self.r
         count = r.choice((1, 1, 2, 3, 4))
-        ends: list[int | None] = [*sorted(r.sample(range(1, 60 if r.random() < 0.8 else 10**15), k=count - 1))]
+        ends: list[int | None] = [*sorted(r.sample(range(1, r.choice((60, 60, 60, 3000, 10**15))), k=count - 1))]
         return tuple(self.tier(end, fees, steps) for end in (*ends, None))
 
     def tier(self, end: int | None, fees: float, steps: float) -> Tier:

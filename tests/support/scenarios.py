@@ -95,6 +95,7 @@ class Maker:
         self.creators = r.choice((CREATORS, CREATORS[:1]))
         self.slow = r.random() < 0.5  # most of it within some hours
         self.turning = r.random() < 0.4  # uses of the time around a change of version come mixed
+        self.lasting = r.random() < 0.4  # most uses last for hours
         self.ones = r.random() < 0.2  # quantities of one
         self.greedy = r.random() < 0.15  # quantities near the limits of int64
 
@@ -232,11 +233,15 @@ class Maker:
             "quantity": self.quantity(),
             "scale": SCALES.get(meter, 0),
             "session": r.choice(SESSIONS),
-            "duration_us": r.choice(
-                (None, None, None, 0, 1, 12_500_000, r.randint(0, 3 * HOUR_US), r.randint(0, 2 * DAY_US))
-            ),
+            "duration_us": self.duration(),
             "attributes": attributes,
         }
+
+    def duration(self) -> int | None:
+        r = self.r
+        if self.lasting and r.random() < 0.8:  # over borders of bands and versions
+            return r.choice((r.randint(1, 3 * HOUR_US), r.randint(1, 3 * HOUR_US), r.randint(1, 2 * DAY_US)))
+        return r.choice((None, None, None, -1, 0, 1, 12_500_000, r.randint(0, 3 * HOUR_US), r.randint(0, 2 * DAY_US)))
 
     def quantity(self) -> int:
         r = self.r
