@@ -46,6 +46,7 @@ class Installation:
         self.workers: list[Worker] = []
         self._rng = world.rng("supervisor")
         self._started = 0
+        self._next_offsets: dict[bytes, int] = {}  # by chunk record
         self._wanted = dict(zip(INPUTS, world.profile.workers, strict=True))
 
     def start(self, stage: str) -> Worker:
@@ -80,8 +81,9 @@ class Installation:
         """Next input offset as the last chunk record in an output partition says."""
         for entry in reversed(self.kafka.logs[topic, partition].archive):
             if entry.state == "committed" and entry.value and entry.value.startswith(CHUNK):
-                _, chunk = codec.decode_one(entry.value)
-                return int(chunk["next_offset"])
+                if entry.value not in self._next_offsets:
+                    self._next_offsets[entry.value] = int(codec.decode_one(entry.value)[1]["next_offset"])
+                return self._next_offsets[entry.value]
         return 0
 
     def behind(self) -> list[str]:

@@ -145,9 +145,10 @@ class Kafka:
         self.check_up()
         epoch = self._epochs[writer] = self._epochs.get(writer, -1) + 1
         ongoing = self._ongoing.get(writer)
-        if ongoing and not ongoing.decided:
-            self._decide(writer, ongoing, "aborted")
-        await self._marked(writer)
+        if ongoing:
+            if not ongoing.decided:
+                self._decide(writer, ongoing, "aborted")
+            await self._marked(writer, ongoing)
         return epoch
 
     async def produce(
@@ -190,7 +191,7 @@ class Kafka:
         self._check_epoch(writer, epoch)
         ongoing = self._ongoing.get(writer)
         if ongoing and ongoing.decided:
-            await self._marked(writer)
+            await self._marked(writer, ongoing)
         self.check_up()
         self._check_epoch(writer, epoch)
 
@@ -231,8 +232,8 @@ class Kafka:
             self.group_offsets |= ongoing.offsets
         del self._ongoing[writer]
 
-    async def _marked(self, writer: str) -> None:
-        while writer in self._ongoing:
+    async def _marked(self, writer: str, ongoing: Ongoing) -> None:
+        while self._ongoing.get(writer) is ongoing:
             await asyncio.sleep(AT_ONCE_S)
 
     async def until_up(self) -> None:
