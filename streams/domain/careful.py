@@ -18,7 +18,7 @@ from nanotally.streams.domain.keys import Groups, group, group_codes
 from nanotally.streams.domain.lines import PASS, RULE, Lines
 from nanotally.streams.domain.matching import CompiledBook, NumberedRule
 from nanotally.streams.domain.opened import instances
-from nanotally.streams.domain.rated import ABOVE_MAX_PRICE, COLUMNS, NO_PRICE
+from nanotally.streams.domain.rated import ABOVE_MAX_PRICE, COLUMNS, NO_PRICE, OUT_OF_RANGE
 from nanotally.streams.domain.rating import rate, rate_mixed
 from nanotally.streams.domain.records import LONG_AGO, NO_END, BoolArray, Int64Array
 from nanotally.streams.domain.scope_keys import scope_of
@@ -119,7 +119,7 @@ class Careful:
         lines, kept = self._rate(Lines.of(some.row, some.rule, some.at_us, RULE), some.quantity, booked_at)
         lines.covering = self.book.covering[some.rule]
         under = np.flatnonzero(lines.covering >= 0)
-        refused = _refused(lines)
+        refused = dict.fromkeys(lines.too_much(lines.numbers["amount"]), OUT_OF_RANGE) | _refused(lines)
         lines.paid = np.where(lines.covering >= 0, 0, lines.numbers["amount"])
         passes = None
         if len(under):
@@ -130,6 +130,7 @@ class Careful:
         if passes is not None:
             lines = Lines.joined([lines, passes])
             lines = lines.pick(np.lexsort((np.arange(len(lines)), lines.kind == PASS, lines.row)))
+            refused = dict.fromkeys(lines.too_much(lines.paid), OUT_OF_RANGE) | refused
         return _Plan(lines, kept, refused)
 
     def _passes(self, lines: Lines, under: Int64Array) -> tuple[Lines, list[_Kept]]:

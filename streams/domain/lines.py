@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from nanotally.streams.domain.hashing import Hash
+from nanotally.streams.domain.prices import LIMIT
 from nanotally.streams.domain.rated import COLUMNS as RATED
 from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array
 
@@ -115,6 +116,15 @@ class Lines:
     def moved(self) -> Int64Array:
         """By how much each line moves the base of its split: a sharing divides what the pool paid in before."""
         return np.where(self.kind == SHARING, self.numbers["amount"], self.paid)
+
+    def too_much(self, nanos: Int64Array) -> list[int]:
+        """Rows whose lines come to 2^62 nanos or more together, though each comes to less: int64[m] nanos of each."""
+        if int(np.abs(nanos).max(initial=0)) * len(nanos) < LIMIT:
+            return []
+        sums: dict[int, int] = {}
+        for row, of_line in zip(self.row.tolist(), nanos.tolist(), strict=True):
+            sums[row] = sums.get(row, 0) + of_line
+        return [row for row, total in sums.items() if abs(total) >= LIMIT]
 
     def pick(self, places: Int64Array) -> Lines:
         """Some of the lines."""

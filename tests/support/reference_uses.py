@@ -19,7 +19,7 @@ from tests.support.reference_pricing import (
 )
 from tests.support.reference_scopes import Place, Priced, Scopes, key_of, pass_of
 from tests.support.reference_splits import resolve_split
-from tests.support.reference_values import Event
+from tests.support.reference_values import TOO_MUCH, Event
 
 UNIT_PLACES = 12  # of a price that comes with the use
 
@@ -173,6 +173,8 @@ def rate_use(
         if isinstance(one, str):
             return "refused", one
         priced.append(one)
+    if abs(sum(p.line.amount_nanos for p in priced)) >= TOO_MUCH:
+        return "refused", "out_of_range"
     passes = list[Priced]()
     asked = sum((p.asked for p in priced if p.covering is None), Fraction(0))
     covered: dict[tuple[int, str], list[Priced]] = {}
@@ -191,4 +193,6 @@ def rate_use(
         asked += min(settled.asked, sum((p.asked for p in lines), Fraction(0)))
     if found.max_price is not None and asked > found.max_price:
         return "refused", "max_price"
+    if abs(sum(p.line.paid_nanos for p in priced + passes)) >= TOO_MUCH:
+        return "refused", "out_of_range"
     return priced + passes

@@ -155,6 +155,7 @@ class Variants:
         if falling:  # the more the cheaper, by much
             tiers = terms["tiers"]
             prices = sorted((self.price() for _ in tiers), reverse=True)
+            prices[1:] = [Fraction(0)] * len(prices[1:]) if r.random() < 0.5 else prices[1:]
             terms["tiers"] = tuple(replace(t, price=price) for t, price in zip(tiers, prices, strict=True))
         return terms
 

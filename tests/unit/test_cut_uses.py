@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
-from nanotally.streams.domain.tariff import Condition, Party, Rule, Split, Tier
+from nanotally.streams.domain.tariff import Condition, Party, Pass, Rule, Split, Tier
 from tests.support.payers_bench import (
     HOUR,
     SECOND,
@@ -132,3 +133,16 @@ def test_a_use_of_which_any_piece_had_a_late_version_is_flagged() -> None:
     assert [(c["paid_nanos"], c["flags"], len(c["lines"])) for c in bench.of("Charge")] == [
         (2 + 4 + 5, "late_version", 3), (2, "", 1),
     ]  # fmt: skip
+
+
+def test_pieces_that_come_to_more_than_62_bits_together_are_refused_though_each_fits() -> None:
+    hours = rule(price="13800", when=(Condition("occurred_at", "band", ("UTC", "", "", "01:00:00", "02:00:00")),))
+    rules = [replace(x, cut=True, scope="hour") for x in (hours, replace(hours, variant="otherwise", when=()))]
+    nanos = Pass("day", ("article",), Rule("day", "", (), (Tier(None, Fraction(1)),), (), "day", ""))
+    for passes in ((), (nanos,)):
+        bench = PayersBench(book(version(*rules, passes=passes)))
+        bench.take(event("a", quantity=10**15, duration_us=3 * HOUR))
+        assert (bench.charge()["outcome"], bench.charge()["reason"]) == ("refused", "out_of_range")
+        # a fifth of it still fits
+        bench.take(event("b", quantity=2 * 10**14, duration_us=3 * HOUR))
+        assert sum(values["amount_nanos"] for values in bench.charge()["lines"][:3]) == 138 * 2 * 10**16
