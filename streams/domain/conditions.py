@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
 from math import ceil, floor
 
 import numpy as np
@@ -18,6 +18,7 @@ from nanotally.streams.domain.uses import Uses
 
 # What a range may ask of the event itself, in units of the meter and in seconds; of kind 'range' only.
 EVENT_NUMBERS = ("quantity", "duration")
+PATTERNS_CHARACTERS = 50_000  # of one regular expression
 _DECIMAL = re.compile(r"-?\d{1,18}(\.\d{1,24})?", re.ASCII)
 _LEAST, _MOST = -(2**62), 2**62
 
@@ -40,13 +41,27 @@ def matches(condition: Condition, column: pa.Array) -> BoolArray:
     elif condition.kind == "equals":
         result = pc.is_in(column, value_set=pa.array(condition.values, pa.string()))
     elif condition.kind == "pattern":
-        result = pc.fill_null(pc.match_substring_regex(column, glob_regex(condition.values)), False)
+        fits = (pc.match_substring_regex(column, glob_regex(some)) for some in _pieces(condition.values))
+        result = pc.fill_null(reduce(pc.or_, fits), False)
     elif condition.kind == "range":
         return _text_in_range(condition, column)
     else:
         raise ValueError(f"no such condition: {condition.kind!r}")
     fulfilled: BoolArray = result.to_numpy(zero_copy_only=False).astype(bool)
     return fulfilled
+
+
+def _pieces(patterns: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """The patterns in pieces: of all of them together there might be a regular expression that Arrow refuses."""
+    pieces: list[list[str]] = [[]]
+    room = PATTERNS_CHARACTERS
+    for pattern in patterns:
+        if len(pattern) > room and pieces[-1]:
+            pieces.append([])
+            room = PATTERNS_CHARACTERS
+        pieces[-1].append(pattern)
+        room -= len(pattern)
+    return [tuple(piece) for piece in pieces]
 
 
 def glob_regex(patterns: tuple[str, ...]) -> str:

@@ -76,8 +76,17 @@ def _number(field: str, event: Mapping[str, Any], item: CatalogItem | None) -> F
 
 def _like(pattern: str, text: str) -> bool:
     """A glob: * stands for any characters, ? for one."""
-    asked = "".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern)
-    return re.fullmatch(asked, text, re.DOTALL) is not None
+    return re.fullmatch(glob_text(pattern), text, re.DOTALL) is not None
+
+
+def glob_text(pattern: str) -> str:
+    """Python's regular expression for a glob, with re.DOTALL. Each star takes as little as lets what follows it up to
+    the next star match, and never more: so that nothing is tried twice, whatever text and pattern are."""
+    first, *rest = ["".join("." if c == "?" else re.escape(c) for c in part) for part in pattern.split("*")]
+    if not rest:
+        return first
+    middle = "".join(f"(?>.*?{part})" for part in rest[:-1] if part)
+    return f"{first}{middle}.*{rest[-1]}"
 
 
 # ---- bands of time ----

@@ -30,6 +30,7 @@ CATALOG_KEYS = {
 }
 ITEM_KEYS = {"creator": "ana", "label": "blue", "writers": "{ana: 60%, bob: 40%}", "price": "0.002"}
 ITEM_BYTES_MAX = 1024
+WRITERS_MAX = 100  # of one item: each gets a share of every charge for it
 _PRICE = re.compile(rf"[0-9]{{1,18}}(\.[0-9]{{1,{MONEY_PLACES}}})?")
 
 
@@ -134,6 +135,10 @@ def _writers(section: Section, findings: Findings) -> tuple[tuple[str, Fraction]
         place = section.key("writers").place if node is None else node.place
         said = "nothing" if node is None else describe(node)
         findings.error(place, field, f"{said} where writers with their parts are due", "write {ana: 60%, bob: 40%}")
+        return ()
+    if len(node.entries) > WRITERS_MAX:
+        problem = f"{len(node.entries):,} writers of one item, at most {WRITERS_MAX}"
+        findings.error(node.place, field, problem, "name one account, and divide among them by yourself")
         return ()
     found: list[tuple[str, Fraction]] = []
     for key, value in node.entries:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 
 from nanotally.streams.domain.tariff import Condition, Rule
 from nanotally.streams.tariffs import figures
-from nanotally.streams.tariffs.dead_rules import Dead, Use, dead_rules, unmatched_use
+from nanotally.streams.tariffs.dead_rules import RULES_MAX, Dead, Use, dead_rules, unmatched_use
 from nanotally.streams.tariffs.findings import Findings, Place
 from nanotally.streams.tariffs.rules import ReadRule
 from nanotally.streams.tariffs.section import Section
-from nanotally.streams.tariffs.text_sets import find
+from nanotally.streams.tariffs.text_sets import Effort, find
 from nanotally.streams.tariffs.yaml_nodes import Table
 
 Rules = Sequence[ReadRule]
@@ -35,13 +35,18 @@ def check_rules(rules: Rules, products: Sequence[str], meters: Collection[str], 
     if findings.failed() or not all(read.variants for read in rules):
         return  # what is left of the rules would give false alarms
     flat = [rule for read in rules for rule in read.rules]
+    if len(flat) > RULES_MAX:
+        problem = f"{len(flat):,} rules and variants, at most {RULES_MAX:,}"
+        findings.error(rules[0].node.place, "rules", problem, "divide them into tariffs of their own `products`")
+        return
     dead = {id(d.rule): d for d in dead_rules(flat, products)}
     for read in rules:
         _check_dead(read, dead, places, products, findings)
     if findings.failed():
         return
+    priced, effort = {r.meter for r in flat}, Effort()
     for meter in meters:
-        use = unmatched_use(meter, flat, products) if any(r.meter == meter for r in flat) else None
+        use = unmatched_use(meter, flat, products, effort) if meter in priced else None
         if use is not None:
             last = max(places[r.name] for r in flat if r.meter == meter)
             findings.warning(
@@ -75,8 +80,9 @@ def check_use_of_parts(
     if not all(read.variants for read in rules):
         return
     flat = [rule for read in rules for rule in read.rules]
-    idle_meters = [m for m in meters if all(r.meter != m for r in flat)]
-    idle_splits = [s for s in splits if all(r.split != s for r in flat)]
+    priced, divided_by = {r.meter for r in flat}, {r.split for r in flat}
+    idle_meters = [m for m in meters if m not in priced]
+    idle_splits = [s for s in splits if s not in divided_by]
     for part, names, words, remedy in (
         ("meters", idle_meters, "no rule prices it: its uses stay unpriced", "write a rule for it"),
         ("splits", idle_splits, "no rule divides by it", "take it out, or name it in a rule"),

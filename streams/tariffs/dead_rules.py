@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from nanotally.streams.domain.tariff import Condition, Rule
-from nanotally.streams.tariffs.text_sets import TooHard, find, holds
+from nanotally.streams.tariffs.text_sets import Effort, TooHard, find, holds
 
 CUTS_MAX = 5_000
+RULES_MAX = 2_000  # of a tariff, variants counted: each is held against those above it
 
 Use = dict[str, str]  # the fields and attributes of an example; what is absent is left out
 
@@ -29,30 +30,32 @@ class Dead:
 
 def dead_rules(rules: Sequence[Rule], products: Sequence[str]) -> list[Dead]:
     """The rules that can never match. `products`: those of the tariff, empty for any."""
-    dead = []
+    dead, effort = [], Effort()
     for i, rule in enumerate(rules):
         above = [r for r in rules[:i] if r.meter == rule.meter]
         try:
-            if example_use(rule, above, products) is not None:
+            if example_use(rule, above, products, effort) is not None:
                 continue
-            example = example_use(rule, (), products)
-            by = () if example is None else _takers(rule, above, products)
+            example = example_use(rule, (), products, effort)
+            by = () if example is None else _takers(rule, above, products, effort)
         except TooHard:  # cannot be proved dead, so it is taken as it is
             continue
         dead.append(Dead(rule, by, example))
     return dead
 
 
-def unmatched_use(meter: str, rules: Sequence[Rule], products: Sequence[str]) -> Use | None:
+def unmatched_use(
+    meter: str, rules: Sequence[Rule], products: Sequence[str], effort: Effort | None = None
+) -> Use | None:
     """A use of the meter that no rule takes; None where each is taken or it cannot be told."""
     mine = [r for r in rules if r.meter == meter]
     try:
-        return example_use(replace(mine[0], when=()), mine, products) if mine else {"meter": meter}
+        return example_use(replace(mine[0], when=()), mine, products, effort) if mine else {"meter": meter}
     except TooHard:
         return None
 
 
-def example_use(rule: Rule, above: Sequence[Rule], products: Sequence[str]) -> Use | None:
+def example_use(rule: Rule, above: Sequence[Rule], products: Sequence[str], effort: Effort | None = None) -> Use | None:
     """A use that the rule names and none of those above takes; None where there is none. Raises TooHard."""
     # Every field that any of the rules asks for, so that the example says enough to be tried.
     box: _Box = {c.field: ((), ()) for r in (rule, *above) for c in r.when}
@@ -60,23 +63,28 @@ def example_use(rule: Rule, above: Sequence[Rule], products: Sequence[str]) -> U
         box = {**box, "product": ((Condition("product", "equals", tuple(products)),), ())}
     for condition in rule.when:
         box = _cut(box, condition, inside=True)
-    found = _use(box, tuple(above))
+    found = _use(box, tuple(above), effort or Effort())
     if found is None:
         return None
     return {"meter": rule.meter} | {field: value for field, value in found.items() if value is not None}
 
 
-def _takers(rule: Rule, above: Sequence[Rule], products: Sequence[str]) -> tuple[Rule, ...]:
+def _takers(rule: Rule, above: Sequence[Rule], products: Sequence[str], effort: Effort) -> tuple[Rule, ...]:
     """The rule that alone takes all uses of `rule`, else the few that do together."""
     for other in above:
-        if example_use(rule, [other], products) is None:
+        if example_use(rule, [other], products, effort) is None:
             return (other,)
     needed = list(above)
     for other in above:
         fewer = [r for r in needed if r is not other]
-        if example_use(rule, fewer, products) is None:
+        if example_use(rule, fewer, products, effort) is None:
             needed = fewer
     return tuple(needed)
+
+
+def _texts(yes: Sequence[Condition], no: Sequence[Condition]) -> int:
+    """Texts that are held against conditions, at most."""
+    return sum(len(c.values) for c in yes) * (1 + len(no))
 
 
 # Field -> conditions that hold, conditions that do not.
@@ -89,7 +97,7 @@ def _cut(box: _Box, condition: Condition, inside: bool) -> _Box:
     return {**box, condition.field: both}
 
 
-def _use(box: _Box, above: tuple[Rule, ...]) -> dict[str, str | None] | None:
+def _use(box: _Box, above: tuple[Rule, ...], effort: Effort) -> dict[str, str | None] | None:
     """A use in the box that none of the rules takes: a use is picked, and where a rule takes it, what lies outside of
     each of that rule's conditions is searched on."""
     boxes = [(box, above)]
@@ -97,7 +105,8 @@ def _use(box: _Box, above: tuple[Rule, ...]) -> dict[str, str | None] | None:
         if not boxes:
             return None
         box, above = boxes.pop()
-        values = {field: find(field, yes, no) for field, (yes, no) in box.items()}
+        effort.spend(len(above) + sum(len(yes) + len(no) + _texts(yes, no) for yes, no in box.values()))
+        values = {field: find(field, yes, no, effort) for field, (yes, no) in box.items()}
         use = {field: found.value for field, found in values.items() if found is not None}
         if len(use) < len(values):
             continue

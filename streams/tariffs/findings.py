@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from nanotally.streams.errors import InvalidInput
@@ -50,6 +51,11 @@ class Finding:
         }
 
 
+FINDINGS_MAX = 2_000  # then the reader gives up: a file with so many is no file for it
+NEAREST_OF = 1_000  # a word is likened to so many others at most
+KNOWN_MAX = 60  # names in a remedy
+
+
 class TariffErrors(InvalidInput):
     """A file that cannot be used; carries every finding, warnings too, in the order of the file."""
 
@@ -74,7 +80,13 @@ class Findings:
         self._all: list[Finding] = []
 
     def error(self, place: Place, field: str, problem: str, remedy: str) -> None:
+        """Notes an error. Raises TariffErrors when there are more than anybody would mend."""
         self._all.append(Finding(place, field, problem, remedy))
+        if len(self._all) >= FINDINGS_MAX:
+            self._all.append(
+                Finding(place, "", f"{FINDINGS_MAX:,} findings", "the rest was not read")
+            )
+            raise TariffErrors(self.sorted())
 
     def warning(self, place: Place, field: str, problem: str, remedy: str) -> None:
         self._all.append(Finding(place, field, problem, remedy, "warning"))
@@ -107,7 +119,7 @@ class Findings:
 
 def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
     """The known word most like `word`; None where none is alike: `alike` 1 asks for the word itself."""
-    by_lower = {k.lower(): k for k in known}
+    by_lower = {k.lower(): k for k in islice(known, NEAREST_OF)}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=alike)
     found += [k for k in by_lower if len(word) > 2 and k.startswith(word.lower())]
     return by_lower[found[0]] if found else None
@@ -119,4 +131,5 @@ def choose(word: str, known: Iterable[str]) -> str:
     near = nearest(word, names)
     if near:
         return f"did you mean {near!r}?"
-    return f"known here: {', '.join(names)}" if names else "none is known here"
+    more = f" and {len(names) - KNOWN_MAX:,} more" if len(names) > KNOWN_MAX else ""
+    return f"known here: {', '.join(names[:KNOWN_MAX])}{more}" if names else "none is known here"

@@ -15,6 +15,7 @@ from nanotally.streams.tariffs.yaml_nodes import Node, Scalar, Table, describe
 
 EXAMPLE = "standard: {platform: 10%, creator: rest}"
 PART_EXAMPLE = "10%, 1/3, 0.1 or rest"
+PARTIES_MAX = 100  # of one split: each is a share of every charge
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ def _parties(value: Node, field: str, currency: str, findings: Findings) -> list
     """The parties of a split or of a table within it, tables within that written out; the errors are noted."""
     if not isinstance(value, Table) or not value.entries:
         findings.error(value.place, field, f"{describe(value)} where parties are due", f"write {EXAMPLE}")
+        return []
+    if len(value.entries) > PARTIES_MAX:
+        problem = f"{len(value.entries):,} parties of one split, at most {PARTIES_MAX}"
+        findings.error(value.place, field, problem, "name one account, and divide among them by yourself")
         return []
     found: list[_Given | _Nested] = []
     for name, part in value.entries:

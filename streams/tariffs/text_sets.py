@@ -14,6 +14,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from nanotally.streams.domain.conditions import in_range as number_in_range
+from nanotally.streams.domain.explaining_matches import glob_text
 from nanotally.streams.domain.tariff import EVENT_FIELDS, Condition
 from nanotally.streams.tariffs import figures
 from nanotally.streams.tariffs.band_times import as_text, in_band, local_of, local_times
@@ -21,11 +22,25 @@ from nanotally.streams.tariffs.ranges import NUMBER_FIELDS
 
 OPTIONAL_FIELDS = ("creator", "session", "duration")  # of an event; attributes are optional too
 STATES_MAX = 5_000
+EFFORT = 5_000_000  # conditions and letters looked at for one tariff: some seconds
 _DECIMAL = re.compile(r"-?\d{1,18}(\.\d{1,24})?", re.ASCII)
 
 
 class TooHard(Exception):
     """The patterns are too entangled to decide within bounds."""
+
+
+class Effort:
+    """What may still be spent on a tariff before what is left of it counts as too hard."""
+
+    def __init__(self, left: int = EFFORT) -> None:
+        self.left = left
+
+    def spend(self, steps: int) -> None:
+        """Raises TooHard where nothing is left."""
+        self.left -= steps
+        if self.left < 0:
+            raise TooHard
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,9 @@ def holds(condition: Condition, value: str | None) -> bool:
             return value is not None and _regex(condition.values).fullmatch(value) is not None
 
 
-def find(field: str, inside: Sequence[Condition], outside: Sequence[Condition]) -> Found | None:
+def find(
+    field: str, inside: Sequence[Condition], outside: Sequence[Condition], effort: Effort | None = None
+) -> Found | None:
     """A value of the field that all of `inside` hold for and none of `outside`; None where there is none.
 
     Raises TooHard."""
@@ -75,7 +92,7 @@ def find(field: str, inside: Sequence[Condition], outside: Sequence[Condition]) 
     if field in NUMBER_FIELDS or any(c.kind == "range" for c in inside):
         return _numeral(field, inside, outside, fits)
     guess = next((v for v in _guesses(field, inside) if len(v) >= least and fits(v)), None)
-    found = Found(guess) if guess is not None else _search(inside, outside, least)
+    found = Found(guess) if guess is not None else _search(inside, outside, least, effort or Effort())
     if found is not None and not fits(found.value):
         raise TooHard  # a numeral within a range that is excluded
     return found
@@ -146,7 +163,7 @@ def _guesses(field: str, inside: Sequence[Condition]) -> Iterator[str]:
     yield f"other-{field}"
 
 
-def _search(inside: Sequence[Condition], outside: Sequence[Condition], least: int) -> Found | None:
+def _search(inside: Sequence[Condition], outside: Sequence[Condition], least: int, effort: Effort) -> Found | None:
     """Breadth first over the texts, each standing for all that leave the patterns in the same state."""
     wanted = [_globs(c) for c in inside if c.kind == "pattern"]
     unwanted = [_globs(c) for c in outside if c.kind in ("pattern", "equals")]
@@ -166,6 +183,7 @@ def _search(inside: Sequence[Condition], outside: Sequence[Condition], least: in
     queue = deque([(start, "")])
     while queue:
         state, text = queue.popleft()
+        effort.spend(len(alphabet) * sum(1 + len(now) for now in state))
         for letter in alphabet:
             after = tuple(_step(group, now, letter) for group, now in zip(groups, state, strict=True))
             if accepts(after):
@@ -215,5 +233,4 @@ def _step(group: Sequence[_Glob], now: frozenset[tuple[int, int]], letter: str) 
 
 @lru_cache(maxsize=10_000)
 def _regex(globs: tuple[str, ...]) -> re.Pattern[str]:
-    wild = {"*": ".*", "?": "."}
-    return re.compile("|".join("".join(wild.get(c, re.escape(c)) for c in glob) for glob in globs), re.DOTALL)
+    return re.compile("|".join(map(glob_text, globs)), re.DOTALL)

@@ -20,6 +20,7 @@ _SUFFIXED = re.compile(r"(?P<number>.*[0-9])(?P<suffix>[kKMB])?")
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9}
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d)")
 _DURATION_US = {"ms": 1_000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6, "d": 86400 * 10**6}
+DURATION_US_MAX = 36_525 * 86400 * 10**6  # a hundred years; more is a slip, and would not fit into 64 bits
 _NAME = re.compile(r"[^\W_](?:[\w.\-]*\w)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -130,7 +131,10 @@ def duration_us(text: str) -> int:
     parts = _DURATION.findall(text)
     if not parts or "".join(n + unit for n, unit in parts) != text:
         raise Unreadable(f"{text!r} is no length of time", "write a number with ms, s, m, h or d, as in 10m or 24h")
-    return sum(int(n) * _DURATION_US[unit] for n, unit in parts)
+    us = sum(int(n) * _DURATION_US[unit] for n, unit in parts)
+    if us > DURATION_US_MAX:
+        raise Unreadable(f"{text[:80]!r} is more than a hundred years", "check the number and its unit")
+    return us
 
 
 def instant_us(text: str) -> int:
