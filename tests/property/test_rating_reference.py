@@ -61,6 +61,10 @@ class Story:
         unit = came * rule.price_from.unit if rule.price_from and came is not None else None
         limit = Fraction(r.choice((0, 1, 50, 10**6)), r.choice((1, 2))) if self.limited and r.random() < 0.3 else None
         quantity = r.choice((0, 1, r.randint(0, self.most), r.randint(0, self.most)))
+        ends = [t.up_to for t in rule.tiers if t.up_to is not None]
+        if ends and r.random() < 0.2:  # just to a border
+            free = rule.free.units or 0 if rule.free else 0
+            quantity = max(0, r.choice(ends) + free - self.states.get(scope, State()).quantity)
         return Asking(rule, scope, Use(quantity, first, by, unit), came, limit)
 
     def told(self, asking: Asking) -> Taken | str:
