@@ -24,15 +24,18 @@ READ_RECORDS = 200
 class SimBroker:
     """One process's client. `group` as in `KafkaBroker`."""
 
-    def __init__(self, process: Process, kafka: Kafka, group: str, batch_records: int = 1000) -> None:
+    def __init__(
+        self, process: Process, kafka: Kafka, group: str, batch_records: int = 1000, tries: int = TRIES
+    ) -> None:
         self.process = process
         self.kafka = kafka
         self.group = group
         self.batch_records = batch_records
+        self.tries = tries
 
-    async def asked(self, what: str, serve: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
+    async def asked(self, what: str, serve: Callable[[], Awaitable[T]]) -> T:
         """The answer, asked for again where none came. Raises Transient in the end."""
-        for attempt in range(tries):
+        for attempt in range(self.tries):
             try:
                 return await self.process.ask(what, serve)
             except Unreachable:

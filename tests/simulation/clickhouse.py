@@ -49,7 +49,6 @@ class Running:
 
     number: int
     killed: bool = False
-    silent: bool = False  # its client went before all was sent
 
 
 @dataclass
@@ -121,10 +120,13 @@ class ClickHouseServer:
     ) -> Exception | None:
         """The insert itself; gives what went wrong. The offsets to leave out were read when it began."""
         try:
-            if running.silent or self.world.chance(0.01):
+            if self.world.chance(0.01):
                 self.world.fault("silent client", "clickhouse", query_id)
                 await asyncio.sleep(SILENT_S)
                 return Unreachable("the client fell silent")
+            if self.world.chance(self.world.profile.late):
+                self.world.fault("late insert", "clickhouse", query_id)
+                await asyncio.sleep(self._rng.uniform(1, 20))
             for month in months:
                 await asyncio.sleep(self.world.delay_s())
                 if self.running.get(query_id) is not running:

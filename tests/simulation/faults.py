@@ -11,6 +11,10 @@ class Profile:
     """Probabilities are for each request or step; seconds are the world's."""
 
     crash: float  # a process dies at a step
+    freeze: float  # or stands still at it, as a zombie does
+    freeze_s: float
+    late: float  # an insert lands much later than its writer thinks
+    tries: int  # of a request to Kafka, before its sender gives up
     lost: float  # a request never arrives
     answer_lost: float  # it does, but its answer does not come back
     slow: float  # something that is quick takes up to slow_s
@@ -35,6 +39,10 @@ class Profile:
         acts = tuple(act for act in ACTS if r.random() < 0.6)
         return Profile(
             crash=r.choice((0.0, 0.001, 0.005, 0.02)),
+            freeze=r.choice((0.0, 0.0, 0.002, 0.01)),
+            freeze_s=r.choice((1.0, 7.0, 15.0)),
+            late=r.choice((0.0, 0.05, 0.2)),
+            tries=r.choice((1, 2, 4)),
             lost=r.choice((0.0, 0.0, 0.005, 0.03)),
             answer_lost=r.choice((0.0, 0.0, 0.005, 0.03)),
             slow=r.choice((0.0, 0.02, 0.1)),
@@ -44,12 +52,12 @@ class Profile:
             acts=acts,
             workers=(r.choice((1, 1, 2)), r.choice((1, 1, 2)), r.choice((1, 1, 2))),
             slice_rows=r.choice((1, 2, 5, 20_000, 20_000)),
-            chunk_records=r.choice((2, 5, 20, 40_000)),
-            fetch_records=r.choice((1, 3, 10, 500)),
+            chunk_records=r.choice((2, 6, 20, 40_000)),
+            fetch_records=r.choice((2, 6, 20, 500)),
             snapshot_records=r.choice((1, 5, 40, 200_000)),
             rows_max=r.choice((1, 7, 50_000, 50_000)),
             look_back=r.choice((1, 2, 64)),
-            batch_records=r.choice((1, 3, 1000)),
+            batch_records=r.choice((2, 5, 1000)),
             rejects_per_minute=r.choice((3, 10**9, 10**9)),
             rich=r.choice((0.0, 0.0, 1.0)),
             close_at_end=r.random() < 0.7,

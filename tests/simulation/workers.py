@@ -50,7 +50,7 @@ class Worker(Process):
         self.server = server
         self.left: BaseException | None = None
         profile = world.profile
-        self.broker = SimBroker(self, kafka, f"nanotally-{group.name}", profile.batch_records)
+        self.broker = SimBroker(self, kafka, f"nanotally-{group.name}", profile.batch_records, profile.tries)
         self.books = Books(self.broker, self)
         self.rejects = RejectLimit(profile.rejects_per_minute, self)
         topics = tuple(dict.fromkeys(place.topic for place in group.places))

@@ -89,9 +89,6 @@ class World:
         """Whether a fault of the network happens now."""
         return not self.calm and self.network.random() < probability
 
-    async def nap(self, at_most_s: float) -> None:
-        await asyncio.sleep(self.network.uniform(0, at_most_s))
-
 
 class Process:
     """What can be killed, stopped and continued. Killed means: whatever it still does reaches nobody."""
@@ -119,6 +116,10 @@ class Process:
         if self._mortal and self.alive and not self.world.calm and self.rng.random() < profile.crash:
             self.world.fault("kill", self.name, f"at {what}")
             self.kill()
+        elif self._mortal and not self.stopped and not self.world.calm and self.rng.random() < profile.freeze:
+            self.world.fault("freeze", self.name, f"at {what}")
+            self.stop()
+            self.world.loop.call_later(self.rng.uniform(0, profile.freeze_s), self.go_on)
         await self._running.wait()
         while not self.alive:
             await asyncio.Event().wait()
@@ -147,13 +148,13 @@ class Process:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  it is the asker's
-            await asyncio.sleep(world.delay_s())
             return _settle(answer, error)
         if world.chance(world.profile.answer_lost):
             world.fault("answer lost", self.name, what)
             await asyncio.sleep(world.profile.timeout_s)
             return _settle(answer, Unreachable(what))
-        await asyncio.sleep(world.delay_s())
+        if world.chance(world.profile.slow):
+            await asyncio.sleep(world.delay_s())
         if not answer.done():
             answer.set_result(result)
 

@@ -1,0 +1,94 @@
+"""Bugs of the logic that only show when a process dies, moves or is late."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nanotally.streams.domain import controls
+from nanotally.streams.domain.accounts_sources import Sources
+from nanotally.streams.domain.accounts_state import AccountsState
+from nanotally.streams.domain.dedup import SeenIds
+from nanotally.streams.domain.payers import PayersLogic
+from nanotally.streams.domain.records import LONG_AGO, RawChunk
+from nanotally.streams.domain.state import PayersState, pack
+from nanotally.streams.domain.tariff import RuleBook
+from tests.simulation.mutants import Mutant
+
+real_evolve = PayersLogic.evolve
+real_snapshot = PayersState.snapshot
+real_decide = controls.decide
+real_learn = PayersLogic.learn
+real_fold_chunk = PayersState.fold_chunk
+real_restore = PayersState.restore
+real_agree = AccountsState.agree
+
+
+def bugs() -> list[Mutant]:
+    return [
+        Mutant("ids are forgotten when the ledger is folded", lambda: [(PayersLogic, "evolve", without_ids)]),
+        Mutant("ids are forgotten in snapshots", lambda: [(PayersState, "snapshot", snapshot_without_ids)]),
+        Mutant("a tick moves the watermark by the worker's clock", lambda: [(controls, "decide", by_wall_clock)]),
+        Mutant("a tariff is taken when it arrives", lambda: [(PayersLogic, "learn", at_once)]),
+        Mutant("a close that was cut begins anew", lambda: [(PayersState, "fold_chunk", without_cursor)]),
+        Mutant("the number of the next charge is not kept", lambda: [(PayersState, "fold_chunk", without_n)]),
+        Mutant("running sums begin anew with each process", lambda: [(PayersState, "fold_chunk", without_sums)]),
+        Mutant("accounts close by the fastest source", lambda: [(Sources, "least", fastest)]),
+        Mutant("accounts do not wait for sources not heard of", lambda: [(Sources, "least", of_those_heard)]),
+        Mutant("splits begin anew after a snapshot", lambda: [(PayersState, "restore", without_bases)]),
+    ]
+
+
+def without_ids(self: PayersLogic, values: Sequence[bytes | None], first_offset: int) -> None:
+    add = SeenIds.add
+    SeenIds.add = lambda *_: None  # type: ignore[method-assign]
+    try:
+        real_evolve(self, values, first_offset)
+    finally:
+        SeenIds.add = add  # type: ignore[method-assign]
+
+
+def snapshot_without_ids(self: PayersState) -> dict[str, bytes]:
+    return real_snapshot(self) | {"seen": pack(SeenIds().arrays())}
+
+
+def by_wall_clock(chunk: RawChunk, place: int, *rest: Any) -> Any:
+    now_us = int(asyncio.get_running_loop().time() * 1e6)
+    late = chunk.recorded_at_us + now_us % 60_000_000
+    return real_decide(
+        RawChunk(chunk.topic, chunk.partition, chunk.offsets, late, chunk.keys, chunk.values), place, *rest
+    )
+
+
+def at_once(self: PayersLogic, book: RuleBook) -> None:
+    real_learn(self, book)
+    if self.state.book is not None and book.number > self.state.book_number and self._snapshot is None:
+        self.state.activate(book, 0)
+
+
+def without_cursor(self: PayersState, chunk: Mapping[str, Any]) -> None:
+    real_fold_chunk(self, {**chunk, "cursor": None})
+
+
+def without_n(self: PayersState, chunk: Mapping[str, Any]) -> None:
+    real_fold_chunk(self, {**chunk, "next_n": 0})
+
+
+def without_sums(self: PayersState, chunk: Mapping[str, Any]) -> None:
+    real_fold_chunk(self, chunk)
+    self.sums = Counter()
+
+
+def fastest(self: Sources) -> int:
+    return max(self.watermarks.values(), default=LONG_AGO) if len(self.watermarks) == self._number else LONG_AGO
+
+
+def of_those_heard(self: Sources) -> int:
+    return min(self.watermarks.values(), default=LONG_AGO)
+
+
+def without_bases(self: PayersState, parts: Mapping[str, bytes]) -> None:
+    empty = pack({name: array[:0] for name, array in self.splits.bases().items()})
+    real_restore(self, {**parts, "bases": empty})

@@ -1,0 +1,179 @@
+"""Bugs of the stage partition, of its store, and of how it writes and reads the log."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from nanotally.streams.domain.records import Emission, RawChunk
+from nanotally.streams.errors import Transient
+from nanotally.streams.pipeline import partition as partition_module
+from nanotally.streams.pipeline.broker import Taken, last_chunk
+from nanotally.streams.pipeline.partition import StagePartition
+from nanotally.streams.pipeline.store import MemoryStore, Snapshot
+from tests.simulation.broker import SimBroker, SimTransactions
+from tests.simulation.kafka import Entry, Kafka, Log
+from tests.simulation.mutants import Change, Mutant
+
+Ends = dict[tuple[str, int], int]
+
+real_transact = SimTransactions.transact
+real_process = StagePartition.process
+real_open = StagePartition.open
+real_fence = SimBroker.fence
+
+
+def bugs() -> list[Mutant]:
+    return [
+        Mutant("the position is committed before the earnings", lambda: [(SimTransactions, "transact", in_two)]),
+        Mutant(
+            "the position is committed before anything else", lambda: [(SimTransactions, "transact", position_first)]
+        ),
+        Mutant("earnings are written outside of the transaction", lambda: [(SimTransactions, "transact", outside)]),
+        Mutant("no fence: a transactional id of each process's own", lambda: [(SimBroker, "fence", own_id)]),
+        Mutant("a fence that lets the earlier epoch write on", lambda: [(Kafka, "_check_epoch", nothing)]),
+        Mutant("a fence that leaves open transactions open", lambda: [(Kafka, "fence", fence_only)]),
+        Mutant("a transaction that fails is aborted, and work goes on", lambda: [(StagePartition, "process", go_on)]),
+        Mutant("a transaction without an answer is written again", lambda: [(SimTransactions, "transact", again)]),
+        Mutant("batches sent again are not known as such", lambda: [(SimTransactions, "_batch", unnumbered)]),
+        Mutant("the position comes from the group's offsets", lambda: [(StagePartition, "open", group_position)]),
+        Mutant("the last chunk record is read before the fence", lambda: [(StagePartition, "open", read_first)]),
+        Mutant("readers see what is not committed", lambda: [(Log, "committed", uncommitted)]),
+        Mutant("readers go past open transactions", lambda: [(Log, "stable_end", property(lambda log: log.end))]),
+        Mutant("a state ahead of the log is kept on closing", lambda: written_always()),
+        Mutant("a snapshot says it reflects less than it does", lambda: [(MemoryStore, "save", labelled_low)]),
+        Mutant("a snapshot says it reflects more than it does", lambda: [(MemoryStore, "save", labelled_high)]),
+        Mutant(
+            "records of a repeated fetch are not left out", lambda: [(RawChunk, "since", lambda chunk, offset: chunk)]
+        ),
+        Mutant("a chunk that was cut is done", lambda: [(StagePartition, "process", once)]),
+    ]
+
+
+async def in_two(self: SimTransactions, emissions: Sequence[Emission], taken: Taken) -> Ends:
+    other = [e for e in emissions if e.topic == "earnings"]
+    ends = await real_transact(self, [e for e in emissions if e.topic != "earnings"], taken)
+    return ends | (await real_transact(self, other, taken) if other else {})
+
+
+async def position_first(self: SimTransactions, emissions: Sequence[Emission], taken: Taken) -> Ends:
+    last = emissions[-1]
+    chunk = Emission(last.topic, last.partition, last.keys[-1:], last.values[-1:])
+    rest = [*emissions[:-1], Emission(last.topic, last.partition, last.keys[:-1], last.values[:-1])]
+    ends = await real_transact(self, [chunk], taken)
+    return await real_transact(self, rest, taken) | ends if any(e.values for e in rest) else ends
+
+
+async def outside(self: SimTransactions, emissions: Sequence[Emission], taken: Taken) -> Ends:
+    for emission in (e for e in emissions if e.topic == "earnings"):
+        pairs = list(zip(emission.keys, emission.values, strict=True))
+        await self.broker.asked("earnings", lambda e=emission, p=pairs: self.kafka.append(e.topic, e.partition, p))
+    return await real_transact(self, [e for e in emissions if e.topic != "earnings"], taken)
+
+
+async def own_id(self: SimBroker, stage: str, partition: int) -> SimTransactions:
+    return await real_fence(self, f"{stage}-{self.process.name}", partition)
+
+
+def nothing(*_: Any) -> None:
+    """The check that is left out."""
+
+
+async def fence_only(self: Kafka, writer: str) -> int:
+    self.check_up()
+    epoch = self._epochs[writer] = self._epochs.get(writer, -1) + 1
+    return epoch
+
+
+async def go_on(self: StagePartition, chunk: RawChunk) -> None:
+    try:
+        await real_process(self, chunk)
+    except Transient:
+        assert isinstance(self._transactions, SimTransactions)
+        try:
+            await self._transactions.end("aborted")
+        except Exception:  # noqa: BLE001  the bug: whatever it was, the next chunk follows
+            return
+
+
+async def again(self: SimTransactions, emissions: Sequence[Emission], taken: Taken) -> Ends:
+    try:
+        return await real_transact(self, emissions, taken)
+    except Transient:
+        return await real_transact(self, emissions, taken)
+
+
+NUMBERS = itertools.count()
+real_batch = SimTransactions._batch
+
+
+async def unnumbered(self: SimTransactions, place: tuple[str, int], pairs: list[Any]) -> int:
+    return await self.broker.asked(
+        "produce", lambda: self.kafka.produce(self.writer, self.epoch, *place, next(NUMBERS), pairs)
+    )
+
+
+async def group_position(self: StagePartition) -> int:
+    await real_open(self)
+    broker = self._broker
+    assert isinstance(broker, SimBroker)
+    place = (broker.group, self._logic.input_topic, self._partition)
+    self._position = broker.kafka.group_offsets.get(place, 0)
+    return self._position
+
+
+async def read_first(self: StagePartition) -> int:
+    early = await last_chunk(self._broker, self._logic.chunk_topic, self._partition)
+
+    async def known(*_: Any) -> bytes | None:
+        return early
+
+    self._transactions = await self._broker.fence(self._logic.stage, self._partition)
+    partition_module.last_chunk, real = known, partition_module.last_chunk
+    opening = real_open(self)
+    try:
+        return await opening
+    finally:
+        partition_module.last_chunk = real
+
+
+def uncommitted(self: Log, start: int = 0) -> list[Entry]:
+    return [e for e in self.since(start) if not e.control and e.value is not None]
+
+
+def written_always() -> list[Change]:
+    """`_state_is_written` is True whatever is put there."""
+    return [(StagePartition, "_step", step_unwatched)]
+
+
+real_step = StagePartition._step
+real_save = MemoryStore.save
+
+
+async def step_unwatched(self: StagePartition, chunk: RawChunk) -> bool:
+    try:
+        return await real_step(self, chunk)
+    finally:
+        if not self._state_is_written:
+            self._log_offset += 1
+        self._state_is_written = True
+
+
+def labelled_low(self: MemoryStore, labels: Any, snapshot: Snapshot) -> None:
+    real_save(self, labels, Snapshot(max(0, snapshot.log_offset - 3), snapshot.parts))
+
+
+def labelled_high(self: MemoryStore, labels: Any, snapshot: Snapshot) -> None:
+    before = self.snapshot.parts if self.snapshot else snapshot.parts
+    real_save(self, labels, Snapshot(snapshot.log_offset, before))
+
+
+async def once(self: StagePartition, chunk: RawChunk) -> None:
+    async with self._busy:
+        chunk = chunk.since(self._position)
+        if len(chunk) and not self._closing and await self._learn(chunk.values):
+            await self._step(chunk)
+            self._position = int(chunk.offsets[-1]) + 1
+        await asyncio.sleep(0)
