@@ -40,6 +40,7 @@ class Lane:
         self._pending: deque[Fetch] = deque()
         self._records = 0
         self._bytes = 0
+        self._queued_to = 0  # the offset behind the last record that ever was queued
         self._held = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -50,9 +51,13 @@ class Lane:
         return self._task is None or self._task.done()
 
     def put(self, records: Sequence[Any]) -> None:
-        """Queues records of a fetch, in order of offset."""
-        if self._closing:
+        """Queues records of a fetch, in order of offset. Those that are queued already, since the consumer was told to
+        go back, are left out: a chunk is in order, and has each record once."""
+        if records[0].offset < self._queued_to:
+            records = [record for record in records if record.offset >= self._queued_to]
+        if self._closing or not records:
             return
+        self._queued_to = records[-1].offset + 1
         fetch = Fetch(records, sum(len(r.value) for r in records if r.value))
         self._pending.append(fetch)
         self._records += len(records)
@@ -60,7 +65,17 @@ class Lane:
         if not self._held and self._chunks_waiting() >= HOLD:
             self._held = True
             self._owner.hold(self.tp)
-        if self.idle:
+        self._go_on()
+
+    def open(self) -> None:
+        """Takes what waits from here on. A rebalance that comes on the heels of another lets fetches flow before the
+        partition is open and the consumer has been told where to read: they begin at the group's offset, which is
+        never beyond the position, so they wait, and the worker leaves out what it has."""
+        self.opened = True
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.opened and self._pending and self.idle:
             self._task = asyncio.create_task(self._run(), name=f"lane {self.topic}[{self.tp.partition}]")
 
     async def _run(self) -> None:
@@ -159,7 +174,7 @@ class Lanes:
         worker = await self._stage.make_worker(topic, tp.partition)
         lane = self._lanes[tp] = Lane(worker, topic, tp, self)
         await worker.open()
-        lane.opened = True
+        lane.open()
 
     async def close(self) -> None:
         """Closes all that is open or opening."""

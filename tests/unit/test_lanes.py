@@ -208,6 +208,39 @@ def test_a_rebalance_during_a_long_opening_gives_everything_back_first() -> None
     assert world.left == []
 
 
+def test_what_is_fetched_before_the_partition_is_open_waits_until_it_is() -> None:
+    """As it happens when one rebalance comes on the heels of another."""
+
+    async def scenario(world: World) -> None:
+        world.slow_opening = True
+        opening = asyncio.create_task(world.lanes.open([ZERO]))
+        while world.happened != ["open 0"]:
+            await asyncio.sleep(0)
+        world.put(ZERO, 3, 6)
+        await asyncio.sleep(0)
+        assert world.workers[0].chunks == []
+        world.workers[0].go.set()
+        await opening
+        await world.idle()
+        assert world.workers[0].chunks == [[3, 4, 5]]
+
+    assert run(scenario).left == []
+
+
+def test_a_record_that_is_fetched_again_is_taken_once() -> None:
+    """As when the consumer is told its position after fetches have begun to flow."""
+
+    async def scenario(world: World) -> None:
+        await world.lanes.open([ZERO])
+        world.put(ZERO, 0, 4)
+        world.put(ZERO, 2, 6)
+        world.put(ZERO, 1, 5)
+        await world.idle()
+        assert [offset for chunk in world.workers[0].chunks for offset in chunk] == [0, 1, 2, 3, 4, 5]
+
+    run(scenario)
+
+
 def test_any_error_while_a_chunk_is_taken_ends_the_process() -> None:
     async def scenario(world: World) -> None:
         await world.lanes.open([ZERO])
