@@ -18,6 +18,7 @@ from nanotally.streams.publisher_receipts import Found, find
 from nanotally.streams.tariffs.publishing import read_books
 
 LINGER_MS = 5
+REQUEST_TIMEOUT_MS = 30_000  # the client refuses one that is not below the delivery's
 IN_FLIGHT_MAX = 20_000  # uses that wait for the broker's answer before `send` waits for the oldest
 
 
@@ -74,6 +75,7 @@ class KafkaBroker:
                 linger_ms=LINGER_MS,
                 batch_size=64 << 10,
                 delivery_timeout_ms=int(delivery_timeout_s * 1000),
+                request_timeout_ms=min(REQUEST_TIMEOUT_MS, int(delivery_timeout_s * 1000) - LINGER_MS - 1),
                 max_block_ms=10_000,
                 bootstrap_timeout_ms=10_000,
                 allow_auto_create_topics=False,
