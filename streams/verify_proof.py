@@ -45,7 +45,9 @@ def total(rule: Table, tiers: list[Table], x: int, uses: int, by: int) -> F:
 def step_of(rule: Table, line: Table) -> F:
     """What the line adds to the exact total of its scope, nanos."""
     q, d, n, own, by = (line[k] for k in ("quantity_before", "quantity", "uses_before", "unit_price", "tier_quantity"))
-    tiers = rule["tiers"] if own is None else [{"up_to": None, "price": own}]
+    most, tiers = (rule.get("price_from") or {}).get("up_to"), rule["tiers"]
+    if own is not None:  # the price came with the use; beyond `most` nothing is charged
+        tiers = [{"up_to": most, "price": own}] + ([] if most is None else [{"up_to": None, "price": 0}])
     each, free, after = rule.get("each"), rule.get("free"), n + line["first"]
     connect, step = F(rule.get("connect", 0)) if q == 0 < d else F(0), F(0)
     if free and (each or free["events"] is not None):  # an allowance of single uses

@@ -82,7 +82,9 @@ def step_of(
 ) -> Step:
     """What `quantity` more adds to the scope. `first`: it is the first piece of its use; `unit_price`: exact nanos per
     unscaled unit, where the price came with the use; `tier_quantity`: what chooses the volume tier instead."""
-    tiers = rule.tiers if unit_price is None else (Tier(None, unit_price),)
+    tiers = rule.tiers
+    if unit_price is not None and rule.price_from is not None:
+        tiers = rule.price_from.tiers(unit_price)
     if rule.free is not None and (rule.each is not None or rule.free.events is not None):
         step = _with_allowance(rule, tiers, state, quantity, first)
     else:

@@ -44,7 +44,9 @@ class PriceColumns:
         self._added = sum(added)
         values = [s.value for s in stretches]
         starts = [s.start for s in stretches]
-        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, unit_most, self._step_sum]
+        up_to = 0 if came is None else came.up_to or 0
+        own = (unit_most, up_to, self._step_sum)
+        numbers = [*values, *starts, *uppers, *steps, *price.lower, *price.slope, *added, *own]
         self.fits = max(numbers, default=0) <= LIMIT and max(rule.cap_nanos or 0, rule.minimum_nanos) < LIMIT
         if self.fits:
             self._start, self._upper = np.array(starts, dtype=np.int64), np.array(uppers, dtype=np.int64)
@@ -159,7 +161,7 @@ class PriceColumns:
         if self.price.by_use and self.rule.free is not None:
             step = self._with_allowance(uses, quantity, counted, first, unit, has_unit)
         elif unit is not None and has_unit is not None:
-            step = unit * (self.billable(after) - self.billable(quantity))
+            step = unit * (self.at_own_price(after) - self.at_own_price(quantity))
             if not has_unit.all():
                 step = np.where(has_unit, step, self._differences(uses, quantity, after, first))
             step = self._bounded(step)
@@ -175,6 +177,11 @@ class PriceColumns:
         uses_after = uses + (1 if first is None else first)
         value = self._volume if self.rule.volume else self._graduated
         return value(self.billable(after), uses_after) - value(self.billable(quantity), uses)
+
+    def at_own_price(self, quantity: Int64Array) -> Int64Array:
+        """Price.at_own_price of what is billable of a quantity."""
+        billable, came = self.billable(quantity), self.rule.price_from
+        return billable if came is None or came.up_to is None else np.minimum(billable, came.up_to)
 
     def _with_allowance(
         self,

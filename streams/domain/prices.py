@@ -118,7 +118,7 @@ class Price:
         billable one; unit: price of a unit instead of the tiers, see `unit_of`."""
         billable = self.billable(quantity)
         if unit is not None:
-            return unit * billable
+            return unit * self.at_own_price(billable)
         if self.rule.volume:
             place = bisect_left(self.lower, billable if by is None else by, 1) - 1
             tier = self.rule.tiers[place]
@@ -155,6 +155,11 @@ class Price:
         """Numerator of the price of a unit where it came with the use; None where the tiers count."""
         source = self.rule.price_from
         return None if source is None or came is None else int(came * source.unit * self.den)
+
+    def at_own_price(self, billable: int) -> int:
+        """What of a billable quantity is charged at prices that come with uses."""
+        source = self.rule.price_from
+        return billable if source is None or source.up_to is None else min(billable, source.up_to)
 
     # ---- steps ----
 

@@ -81,13 +81,19 @@ class PriceFrom:
     """The price per unit comes with the use. source: 'event' (decimal currency units in attribute `name`) or 'catalog'
     (the item's own price). Bounds are exact nanos per unscaled unit; below, above or no decimal number with at most
     MONEY_PLACES places: refused, reason 'price'. Where there is none, the rule's tiers count; without tiers: refused.
-    `unit`: exact nanos per unscaled unit for a price of 1."""
+    `unit`: exact nanos per unscaled unit for a price of 1. `up_to`: billable quantity of a scope beyond which nothing
+    is charged at such a price; None: without end."""
 
     source: str
     name: str
     at_least: Fraction
     at_most: Fraction
     unit: Fraction
+    up_to: int | None = None
+
+    def tiers(self, price: Fraction) -> tuple[Tier, ...]:
+        """The tiers of a use that came with this price, exact nanos per unscaled unit."""
+        return (Tier(None, price),) if self.up_to is None else (Tier(self.up_to, price), Tier(None, Fraction(0)))
 
 
 def terms_denominator(rule: Rule) -> int:
@@ -116,6 +122,7 @@ _GROUPS: dict[str, type] = {
     "overage": Overage,
     "price_from": PriceFrom,
 }
+_WHERE_GIVEN = ("up_to",)  # stand in a group only where they are given, as the hashes of older documents want it
 _FRACTIONS = ("fee", "at_least", "at_most", "above", "factor", "unit")
 
 
@@ -128,6 +135,7 @@ def terms_document(rule: Rule) -> dict[str, Any]:
         group = getattr(rule, name)
         if group is not None:
             values = {f.name: getattr(group, f.name) for f in fields(group)}
+            values = {n: v for n, v in values.items() if v is not None or n not in _WHERE_GIVEN}
             doc[name] = {n: str(v) if isinstance(v, Fraction) else v for n, v in values.items()}
     return doc
 

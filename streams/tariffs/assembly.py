@@ -63,13 +63,15 @@ def _compiled(
     """One variant without its conditions; the errors are noted."""
     if (priced.refused and not priced.tiers) or None in factors:
         return replace(rule, refuse=True, tiers=(Tier(None, Fraction(0)),), text="refuse")
-    tiers, limit = priced.tiers, None
+    tiers, limit, taken = priced.tiers, None, priced.price_from
     volume, carry = function == "volume", function == "steps"
-    if tiers:
-        tiers, limit = _closed(body, function, rule, priced, at_most)
-    one = replace(
-        rule, tiers=tiers, limit=limit, volume=volume, carry=carry, price_from=priced.price_from, text=priced.text
-    )
+    border = None if at_most is None else billable(at_most, rule)
+    if border == 0:
+        body.error("free", "at_most ends within the allowance: nothing is ever charged", "write price: free instead")
+    elif tiers:
+        tiers, limit = _closed(body, function, rule, priced, border)
+    taken = taken and replace(taken, up_to=border)
+    one = replace(rule, tiers=tiers, limit=limit, volume=volume, carry=carry, price_from=taken, text=priced.text)
     check_sense(body, function, one, at_most)
     for factor in factors:
         assert factor is not None, "a refused one has been told"
@@ -79,15 +81,12 @@ def _compiled(
 
 
 def _closed(
-    body: Body, function: str, rule: Rule, priced: Priced, at_most: int | None
+    body: Body, function: str, rule: Rule, priced: Priced, border: int | None
 ) -> tuple[tuple[Tier, ...], int | None]:
-    """The tiers for every quantity, and the quantity above which uses are refused."""
+    """The tiers for every quantity, and the quantity above which uses are refused. border: the billable quantity beyond
+    which nothing is charged."""
     last = priced.tiers[-1].up_to
     volume = function == "volume"
-    border = None if at_most is None else billable(at_most, rule)
-    if border == 0:
-        body.error("free", "at_most ends within the allowance: nothing is ever charged", "write price: free instead")
-        return priced.tiers, None
     if last is None:
         return (priced.tiers if border is None else cut(priced.tiers, border, volume)), None
     tiers = opened(priced.tiers, volume)

@@ -78,7 +78,8 @@ def _taken(rule: Rule, meter: Meter, currency: str) -> str:
         low, high = (figures.amount(bound / taken.unit, currency) for bound in (taken.at_least, taken.at_most))
         name += f", from {low} to {high},"
     otherwise = tier_words(rule.tiers[0], meter, currency) if rule.tiers else "refused"
-    return f"{name}{times} per {unit}; without one {otherwise}"
+    above = "" if taken.up_to is None else f", free above {figures.quantity(taken.up_to, meter)}"
+    return f"{name}{times} per {unit}{above}; without one {otherwise}"
 
 
 def _further(rule: Rule, meter: Meter, currency: str) -> Iterator[str]:

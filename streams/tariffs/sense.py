@@ -18,12 +18,6 @@ def check_sense(body: Body, function: str, rule: Rule, at_most: int | None) -> N
     _fees(body, rule)
     _volume(body, function, rule)
     _tier_by(body, function, rule, at_most)
-    if rule.price_from is not None and at_most is not None:
-        body.error(
-            "price",
-            "at_most beside a price that comes with the use",
-            "limit the amount with cap, or charge once with free",
-        )
     if rule.rounding is not None and rule.rounding.step == 1:
         unit = figures.quantity(1, body.context.meter)
         body.warning("round", f"rounding to {unit} changes nothing: the meter counts no finer", "take it out")

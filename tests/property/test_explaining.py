@@ -40,6 +40,7 @@ def random_rule(r: random.Random) -> Rule:
     each = Each(price(), r.choice((None, Fraction(50))), r.choice((None, Fraction(900))))
     free = Free(r.choice((None, r.randrange(1, 90))), r.randrange(1, 5), reached=r.random() < 0.5)
     rounding = Rounding(r.randrange(1, 30), r.choice(("up", "down", "half_up")), r.random() < 0.5)
+    own = PriceFrom("event", "price", Fraction(0), Fraction(10**12), Fraction(10**9))
     terms: dict[str, dict[str, Any]] = {
         "graduated": {},
         "volume": {"volume": True, "falling": r.random() < 0.5, "tier_by": r.choice((None, "seats"))},
@@ -48,7 +49,7 @@ def random_rule(r: random.Random) -> Rule:
         "free": {"tiers": flat, "free": Free(r.randrange(1, 90), None, reached=True), "each": each},
         "rounded": {"rounding": rounding, "free": Free(r.randrange(1, 90), after_rounding=r.random() < 0.5)},
         "events": {"tiers": flat, "free": free, "each": r.choice((None, each))},
-        "price_from": {"price_from": PriceFrom("event", "price", Fraction(0), Fraction(10**12), Fraction(10**9))},
+        "price_from": {"price_from": replace(own, up_to=r.choice((None, r.randrange(1, 200))))},
     }
     return replace(
         rule,

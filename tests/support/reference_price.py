@@ -185,7 +185,8 @@ def take(rule: Rule, before: State, use: Use) -> Taken | str:
     if rule.refuse:
         return "price"
     if rule.price_from is not None and use.unit_price is not None:
-        rule = replace(rule, tiers=(Tier(None, use.unit_price),))
+        own, most = Tier(None, use.unit_price), rule.price_from.up_to
+        rule = replace(rule, tiers=(own,) if most is None else (replace(own, up_to=most), Tier(None, Fraction(0))))
     if not rule.tiers:
         return "price"
     step, over = step_of(rule, before, use, counted)

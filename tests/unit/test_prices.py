@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -232,6 +233,14 @@ def test_a_price_of_its_own_counts_within_its_bounds_and_else_the_use_is_refused
 def test_a_use_without_a_price_of_its_own_costs_what_the_rule_says() -> None:
     own = price(tier(None, "7"), price_from=OWN, free=Free(3))
     assert amounts(own, 5, 1, unit_price=[None, Fraction(1, 500)]) == [14, 2_000_000] and amounts(own, 4) == [7]
+
+
+def test_beyond_what_a_scope_is_charged_for_a_price_of_its_own_is_for_nothing_too() -> None:
+    once = price(price_from=replace(OWN, up_to=3))
+    found = rated(once, 2, 2, 1, unit_price=[Fraction(1, 500), Fraction(1, 100), Fraction(1, 100)])
+    assert found.amount.tolist() == [4_000_000, 10_000_000, 0]
+    beside = price(tier(3, "7"), tier(None, "0"), price_from=replace(OWN, up_to=3))
+    assert amounts(beside, 2, 2, 2, unit_price=[None, Fraction(1, 500), None]) == [14, 2_000_000, 0]
 
 
 # ---- refusals ----

@@ -121,7 +121,8 @@ def rules(draw: st.DrawFn) -> Rule:
         more["rounding"] = Rounding(draw(st.integers(1, 9)), mode, draw(st.booleans()))
     if kind == "from":
         tiers = draw(st.sampled_from([(), (Tier(None, Fraction(3, 7)),)]))
-        more["price_from"] = PriceFrom("event", "price", Fraction(1, 2), Fraction(40), Fraction(10**9, 3))
+        up_to = draw(st.none() | st.integers(1, 60))
+        more["price_from"] = PriceFrom("event", "price", Fraction(1, 2), Fraction(40), Fraction(10**9, 3), up_to)
     more |= {"connect": draw(PRICES)} if draw(SELDOM) else {}
     if draw(SELDOM):
         more["overage"] = Overage(draw(PRICES) * 10, draw(st.fractions(0, 3, max_denominator=5)))

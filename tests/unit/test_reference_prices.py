@@ -331,6 +331,12 @@ def test_a_price_that_comes_with_the_use_is_held_to_its_bounds() -> None:
     assert [c.reason for c in charges] == ["", "", "price", "price", "price", ""]
 
 
+def test_a_price_that_comes_with_the_use_is_paid_up_to_what_is_charged_at_most() -> None:
+    own = PriceFrom("event", "price", Fraction(1), Fraction(10), Fraction(10**9), 3)
+    desk = Desk(replace(TARIFF, rules=(rule(price_from=own),)))
+    assert paid([desk.use(quantity=2, attributes={"price": "0.000000005"}) for _ in range(3)]) == [10, 5, 0]
+
+
 def test_a_catalog_fills_in_who_made_an_item_and_what_it_costs() -> None:
     items = (
         CatalogItem("i", "zoe", "label", (), "0.000000007"),

@@ -261,6 +261,15 @@ def test_a_price_may_come_with_the_use(price: str, meter: str, taken: PriceFrom,
     assert (rule.price_from, rule.tiers) == (taken, tiers)
 
 
+def test_a_price_that_comes_with_the_use_counts_up_to_what_is_charged_at_most() -> None:
+    own = rule_of("price: {from: catalog, at_most: 2}\ncount: {per: [payer, item], over: day, at_most: 1 page}", PAGES)
+    assert own.price_from == PriceFrom("catalog", "", Fraction(0), Fraction(2 * UNIT), Fraction(UNIT), 1)
+    assert own.tiers == ()
+    free = rule_of("price: {from: event, at_most: 2, otherwise: 1}\nfree: 3\ncount: {over: day, at_most: 5}", PAGES)
+    assert free.price_from is not None and free.price_from.up_to == 2
+    assert free.tiers == (Tier(2, Fraction(UNIT)), Tier(None, Fraction(0)))
+
+
 def test_a_price_that_comes_with_the_use_is_multiplied_with_its_bounds() -> None:
     version = version_of(
         "- {rule: r, when: {meter: m}, price: {from: event, at_least: 1, at_most: 2}, multiply: {by: region, eu: 3, otherwise: 1}, split: standard}"

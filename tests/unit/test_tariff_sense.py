@@ -68,7 +68,6 @@ SENSE = [
     (f"steps: {{to 5: 2, above: 1}}\nround: up to 3 pages{SESSION}", "rules.r.round", "'round' beside steps", "by 60 seconds"),
     (f"steps: {{to 5: 2, above: 1}}\neach: {{fee: 3}}{SESSION}", "rules.r.each", "'each' beside steps", "connect"),
     # prices with the use
-    (f"price: {{from: event, at_most: 2}}{DAY[:-1]}, at_most: 1}}", "rules.r.price", "at_most beside a price that comes with the use", "cap"),
     # bands
     (f"price: 1\n{BANDS}- {{otherwise: 1}}", "rules.r.price", "price beside bands", "otherwise"),
     (f"{BANDS}- {{otherwise: 1}}\n- {{name: x, price: 1}}", "rules.r.bands", "a band behind 'otherwise'", "last"),
@@ -103,6 +102,7 @@ SENSE = [
     ("price: {from: event}", "rules.r.price.at_most", "'at_most' is missing", "at_most: 2.00"),
     ("price: {from: event, at_least: 2, at_most: 1}", "rules.r.price.at_least", "at_least is more than at_most", "the lesser"),
     ("price: {from: catalog, attribute: x, at_most: 1}", "rules.r.price.attribute", "an item of a catalog has one price", "from: event"),
+    (f"price: {{from: event, at_most: 2}}\nfree: 3{DAY[:-1]}, at_most: 2}}", "rules.r.free", "at_most ends within the allowance", "free instead"),
     ("price: {from: event, at_most: 1, otherwise: 5 flat}", "rules.r.price.otherwise", "a price with a fee or steps", "one price per unit"),
     # the words themselves
     ("graduated: {to 5: refuse, above: 1}", "rules.r.graduated.to 5", "only what is above the last border can be refused", "above: refuse"),

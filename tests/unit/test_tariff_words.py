@@ -101,6 +101,7 @@ EVENT = "\ncount: {over: event}"
         ("price: 1\nminimum: 0.05" + EVENT, "{unit: page}", "1 USD per page; at least 0.05 USD"),
         ("price: 1\ncrossing: cut", "{unit: page}", "1 USD per page; a use is cut where a band or a version ends"),
         ("price: {from: event, attribute: asked, at_least: 1, at_most: 2}", "{unit: page}", "the price in 'asked', from 1 USD to 2 USD, per page; without one refused"),
+        ("price: {from: event, at_most: 2, otherwise: 0.5}" + DAY[:-1] + ", at_most: 3}", "{unit: page}", "the price in 'price', from 0 USD to 2 USD, per page, free above 3 pages; without one 0.50 USD per page"),
         ("price: {from: catalog, per: 60 seconds, at_most: 2, otherwise: free}", SECONDS, "the item's own price in the catalog, from 0 USD to 2 USD, per 60 seconds; without one free"),
     ],
 )  # fmt: skip
