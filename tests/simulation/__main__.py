@@ -32,7 +32,8 @@ def one(seed: int, trace: bool) -> int:
 def tell(verdict: Verdict) -> str:
     told = ", ".join(f"{kind} {n}" for kind, n in sorted(verdict.faults.items()))
     end = "holds" if verdict.error is None else f"FAILS: {verdict.error!r:.300}"
-    return f"seed {verdict.seed}: {verdict.world_s:.0f} s of the world, digest {verdict.digest:08x}, {told or 'no faults'}: {end}"
+    length = f"{verdict.world_s:.0f} s of the world, digest {verdict.digest:08x}"
+    return f"seed {verdict.seed}: {length}, {told or 'no faults'}: {end}"
 
 
 def many(seeds: Iterable[int], processes: int, worlds: str) -> int:

@@ -117,7 +117,7 @@ def check_accounts(seed: int, partition: int, products: Products, written: Writt
 
 
 def check_chunks(written: Written) -> None:
-    """Each transaction goes on where the one before it ended, and the running counts of rows are those of the topics."""
+    """Each transaction goes on where the one before it ended, and running counts of rows are those of the topics."""
     for topic, outputs in (("charges", OUTPUTS), ("account_tallies", ("account_tallies", "payouts"))):
         for p in range(COUNTS[topic]):
             chunks = [record for _, _, name, record in written.of(topic, p) if name == "Chunk"]
@@ -207,9 +207,9 @@ def check_warehouse(at: Installation, written: Written) -> None:
             row = {c: record[f] if isinstance(f, str) else f(record) for c, f in columns.items()}
             expected[table].append({"kafka_partition": p, "kafka_offset": offset, **row})
     for table, rows in expected.items():
-        columns = ["kafka_partition", "kafka_offset", *next(c for t, c in TABLES.values() if t == table)]
-        there = sorted(([row[c] for c in columns] for row in at.server.tables[table].rows), key=repr)
-        wanted = sorted(([row[c] for c in columns] for row in rows), key=repr)
+        names = ["kafka_partition", "kafka_offset", *next(c for t, c in TABLES.values() if t == table)]
+        there = sorted(([row[c] for c in names] for row in at.server.tables[table].rows), key=repr)
+        wanted = sorted(([row[c] for c in names] for row in rows), key=repr)
         if there != wanted:
             missing, more = [r for r in wanted if r not in there], [r for r in there if r not in wanted]
             raise Wrong(

@@ -54,14 +54,13 @@ class Log:
         """Everything before it is decided: read_committed goes up to here."""
         return min(self.open.values(), default=self.end)
 
-    def add(self, key: bytes | None, value: bytes | None, at_us: int, writer: str | None = None) -> int:
+    def add(self, key: bytes | None, value: bytes | None, at_us: int, writer: str | None = None) -> None:
         state = "committed" if writer is None else "open"
         self.entries.append(Entry(self.end, key, value, at_us - at_us % 1000, writer, state))
         self.archive.append(self.entries[-1])
         if writer is not None:
             self.open.setdefault(writer, self.end)
         self.end += 1
-        return self.end - 1
 
     def mark(self, writer: str, state: str) -> None:
         """Decides the records of a writer's transaction here."""
@@ -136,7 +135,11 @@ class Kafka:
     async def append(self, topic: str, partition: int, pairs: Sequence[Pair], at_us: int = 0) -> int:
         """Records outside of any transaction; the offset of the first."""
         self.check_up()
-        return [self.logs[topic, partition].add(key, value, at_us + self.ahead_us) for key, value in pairs][0]
+        log = self.logs[topic, partition]
+        base = log.end
+        for key, value in pairs:
+            log.add(key, value, at_us + self.ahead_us)
+        return base
 
     # Transactions.
 
@@ -165,7 +168,9 @@ class Kafka:
         ongoing = self._begun(writer, epoch)
         ongoing.partitions[topic, partition] = None
         log = self.logs[topic, partition]
-        base = [log.add(key, value, 0, writer) for key, value in pairs][0]
+        base = log.end
+        for key, value in pairs:
+            log.add(key, value, 0, writer)
         known[sequence] = base
         for old in sorted(known)[:-REMEMBERED]:
             del known[old]

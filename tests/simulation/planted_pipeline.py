@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -45,9 +46,7 @@ def bugs() -> list[Mutant]:
         Mutant("a state ahead of the log is kept on closing", lambda: written_always()),
         Mutant("a snapshot says it reflects less than it does", lambda: [(MemoryStore, "save", labelled_low)]),
         Mutant("a snapshot says it reflects more than it does", lambda: [(MemoryStore, "save", labelled_high)]),
-        Mutant(
-            "records of a repeated fetch are not left out", lambda: [(RawChunk, "since", lambda chunk, offset: chunk)]
-        ),
+        Mutant("records of a repeated fetch are not left out", lambda: [(RawChunk, "since", all_of_it)]),
         Mutant("a chunk that was cut is done", lambda: [(StagePartition, "process", once)]),
     ]
 
@@ -69,12 +68,17 @@ async def position_first(self: SimTransactions, emissions: Sequence[Emission], t
 async def outside(self: SimTransactions, emissions: Sequence[Emission], taken: Taken) -> Ends:
     for emission in (e for e in emissions if e.topic == "earnings"):
         pairs = list(zip(emission.keys, emission.values, strict=True))
-        await self.broker.asked("earnings", lambda e=emission, p=pairs: self.kafka.append(e.topic, e.partition, p))
+        append = functools.partial(self.kafka.append, emission.topic, emission.partition, pairs)
+        await self.broker.asked("earnings", append)
     return await real_transact(self, [e for e in emissions if e.topic != "earnings"], taken)
 
 
 async def own_id(self: SimBroker, stage: str, partition: int) -> SimTransactions:
     return await real_fence(self, f"{stage}-{self.process.name}", partition)
+
+
+def all_of_it(self: RawChunk, offset: int) -> RawChunk:
+    return self
 
 
 def nothing(*_: Any) -> None:
@@ -131,12 +135,12 @@ async def read_first(self: StagePartition) -> int:
         return early
 
     self._transactions = await self._broker.fence(self._logic.stage, self._partition)
-    partition_module.last_chunk, real = known, partition_module.last_chunk
-    opening = real_open(self)
+    module: Any = partition_module
+    module.last_chunk = known
     try:
-        return await opening
+        return await real_open(self)
     finally:
-        partition_module.last_chunk = real
+        module.last_chunk = last_chunk
 
 
 def uncommitted(self: Log, start: int = 0) -> list[Entry]:

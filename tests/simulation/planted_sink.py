@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nanotally.sinks import sink as sink_module
 from nanotally.sinks import writer
-from nanotally.sinks.rows import Taken
+from nanotally.sinks.rows import Taken, take
 from nanotally.sinks.sink import SinkPartition
 from nanotally.sinks.tables import CHUNKS
 from nanotally.sinks.warehouse import Position
@@ -21,7 +21,6 @@ from tests.simulation.mutants import Mutant
 
 real_insert = ClickHouseWarehouse._insert
 real_write = ClickHouseWarehouse.write
-real_take = sink_module.take
 NUMBERS = itertools.count()
 
 
@@ -81,8 +80,8 @@ def forgetful(self: ClickHouseWarehouse, topic: str, partition: int) -> Position
 
 def all_but_the_last(chunk: Any) -> Taken:
     if len(chunk) > 3:
-        return real_take(chunk.part(0, len(chunk) - 1))
-    return real_take(chunk)
+        return take(chunk.part(0, len(chunk) - 1))
+    return take(chunk)
 
 
 def any_partition(self: ClickHouseWarehouse, *arguments: Any) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.tariffs.books import book_record
 from tests.simulation.kafka import Entry, Kafka
-from tests.simulation.world import Process, Unreachable, World
 from tests.simulation.workers import PARTITIONS
+from tests.simulation.world import Process, Unreachable, World
 from tests.support import scenario_books
 from tests.support.reference_values import Control, Record
 from tests.support.reference_wire import encode
@@ -80,9 +80,9 @@ class Products:
         await asyncio.sleep(late_s)
         value = encode(record)
         self.meaning[value] = record
+        at_us = record.recorded_at_us + round(late_s * 60_000_000)
         for _ in range(20):
             try:
-                at_us = record.recorded_at_us + round(late_s * 60_000_000)
                 await process.ask(
                     f"usage[{partition}]",
                     lambda: self.kafka.append("usage", partition, [(record.key, value)], at_us),

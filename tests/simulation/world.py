@@ -141,18 +141,21 @@ class Process:
         if world.chance(world.profile.lost):
             world.fault("request lost", self.name, what)
             await asyncio.sleep(world.profile.timeout_s)
-            return _settle(answer, Unreachable(what))
+            _settle(answer, Unreachable(what))
+            return
         world.say(self.name, what)
         try:
             result = await serve()
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001  it is the asker's
-            return _settle(answer, error)
+            _settle(answer, error)
+            return
         if world.chance(world.profile.answer_lost):
             world.fault("answer lost", self.name, what)
             await asyncio.sleep(world.profile.timeout_s)
-            return _settle(answer, Unreachable(what))
+            _settle(answer, Unreachable(what))
+            return
         if world.chance(world.profile.slow):
             await asyncio.sleep(world.delay_s())
         if not answer.done():
