@@ -1,0 +1,203 @@
+"""One run: services, workers and load up; fault after fault; books closed; everything looked at; all stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from infra.prepare import prepare
+from nanotally.streams.admin import PARTITIONS
+from nanotally.streams.environment import Environment
+from nanotally.streams.errors import Transient
+from nanotally.streams.tariffs.publishing import closing, send_control
+from tests.chaos import books
+from tests.chaos.crew import Crew
+from tests.chaos.deck import Deck
+from tests.chaos.faults import World, kill_one
+from tests.chaos.load import Load
+from tests.chaos.site import Site
+from tests.chaos.uses import Uses, start_of
+from tests.chaos.watch import Watch
+
+PER_S = 400.0  # uses
+SPAN_HOURS = 40  # that pass in the uses' own time
+READY_WITHIN_S = 120.0
+RECOVERS_WITHIN_S = 240.0
+REJECTS_PER_MINUTE = 3_000  # more stop the workers of the payers' stage
+KILLS_BETWEEN = 3
+END_OF_TIME_US = 2_000_000_000_000_000
+ROOT = Path(__file__).resolve().parents[2]
+NANOTALLY = Path(sys.executable).parent / "nanotally"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does. only: names of faults; empty: all."""
+
+    seed: int
+    minutes: float
+    short: bool = False
+    only: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """What became of a run."""
+
+    recoveries_s: list[float] = field(default_factory=list)
+    slowest: str = ""
+    problems: list[str] = field(default_factory=list)
+    figures: dict[str, object] = field(default_factory=dict)
+
+    def took(self, fault: str, seconds: float) -> None:
+        if seconds > max(self.recoveries_s, default=0.0):
+            self.slowest = fault
+        self.recoveries_s.append(seconds)
+
+
+class Run:
+    """A run in a folder."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self.rng = random.Random(plan.seed)
+        self.findings = Findings()
+        self.began = time.monotonic()
+
+    def run(self) -> bool:
+        """Whether all was as it should be. Everything that was started is stopped, also after an interrupt."""
+        with contextlib.ExitStack() as stack:
+            site = stack.enter_context(contextlib.closing(Site(self.folder / "services")))
+            native, http = site.clickhouse
+            environment = Environment(
+                kafka=site.kafka,
+                clickhouse=native,
+                clickhouse_http=http,
+                prefix="chaos.",
+                database="chaos",
+                state=self.folder / "state",
+                web_port=site.web_port,
+            )
+            prepare(environment, self._say, book=False)
+            books.publish(environment, self.folder / "tariffs")
+            limits = {"NANOTALLY_REJECTS_PER_MINUTE": str(REJECTS_PER_MINUTE)}
+            crew = stack.enter_context(contextlib.closing(Crew(environment, self._made("logs"), limits)))
+            watch = stack.enter_context(contextlib.closing(Watch(site, environment, PARTITIONS)))
+            world = World(site, crew, environment, self.rng, self.folder, pace=0.3 if self.plan.short else 1.0)
+            load = Load(environment, self._uses(), PER_S, self.folder / "arrived.tsv")
+            self._put_through(world, watch, load)
+            self._look_at(world, watch, load)
+            return self._report(world, watch, load)
+
+    def _made(self, name: str) -> Path:
+        (self.folder / name).mkdir(parents=True, exist_ok=True)
+        return self.folder / name
+
+    def _uses(self) -> Uses:
+        step = timedelta(hours=SPAN_HOURS - 2) / (PER_S * 60 * max(self.plan.minutes, 1.0) * 2)
+        return Uses(self.plan.seed, start_of(SPAN_HOURS), step)
+
+    def _put_through(self, world: World, watch: Watch, load: Load) -> None:
+        """Faults, with the load on, until time is up and every kind has struck."""
+        world.crew.start()
+        load.start()
+        with _until("the workers are ready", READY_WITHIN_S) as waiting:
+            while not all(world.crew.ready(member) for member in world.crew.members):
+                waiting()
+        watch.start()
+        self._say(f"workers ready; {PER_S:.0f} uses a second from here on")
+        deck = Deck(self.rng, self.plan.only, self.plan.short)
+        ends_at = time.monotonic() + self.plan.minutes * 60
+        while (time.monotonic() < ends_at or deck.unused) and load.error is None:
+            name, fault = deck.draw()
+            watch.during = name
+            self._say(f"{name}  ({world.kills} kills so far)")
+            fault(world)
+            for _ in range(KILLS_BETWEEN):
+                world.hold(0.5, 3)
+                kill_one(world)
+            took = watch.recovered(RECOVERS_WITHIN_S)
+            if took is None:
+                self.findings.problems.append(f"not recovered within {RECOVERS_WITHIN_S:.0f} s of {name}")
+                break
+            self.findings.took(name, took)
+        watch.during = "the end"
+
+    def _look_at(self, world: World, watch: Watch, load: Load) -> None:
+        """Closes the books and lets reconcile and the auditor say what they find."""
+        load.end()
+        environment = world.environment
+        send_control(environment.kafka, environment.prefix, closing(END_OF_TIME_US, "end of the run"))
+        watch.close()
+        said = self._command([str(NANOTALLY), "reconcile", "--wait", "240", "--json"], environment)
+        found = json.loads(said.stdout) if said.stdout.startswith("{") else {"clean": False, "first": said.stderr}
+        self.findings.figures["reconcile"] = "clean" if found["clean"] and said.returncode == 0 else "differs"
+        if not found["clean"] or said.returncode:
+            self.findings.problems.append(f"reconcile: {found['first']}")
+        self._audit(world)
+
+    def _audit(self, world: World) -> None:
+        site, environment = world.site, world.environment
+        auditor = Path(__file__).with_name("auditor.py")
+        schemas, arrived = ROOT / "schemas" / "avsc", self.folder / "arrived.tsv"
+        places = [site.kafka_inside, environment.prefix, site.http_inside, environment.database, schemas, arrived]
+        arguments = [sys.executable, str(auditor), *map(str, places)]
+        said = self._command(arguments, environment)
+        try:
+            found = json.loads(said.stdout.splitlines()[-1])
+        except (ValueError, IndexError):
+            self.findings.problems.append(f"the auditor broke off: {said.stderr[-2000:]}")
+            return
+        self.findings.figures["auditor"] = found
+        if said.returncode or found["differences"]:
+            self.findings.problems.append(f"the auditor disagrees: {found['differences'][:5]}")
+
+    def _command(self, arguments: list[str], environment: Environment) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, **environment.variables()}
+        return subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False, cwd=ROOT)
+
+    def _report(self, world: World, watch: Watch, load: Load) -> bool:
+        findings = self.findings
+        findings.problems += world.crew.wrong
+        document = {
+            "seed": self.plan.seed,
+            "minutes": round((time.monotonic() - self.began) / 60, 1),
+            "faults": dict(world.counts),
+            "kills": world.kills,
+            "uses": load.published,
+            "batches_sent_again": load.sent_again,
+            "longest_pause_s": round(watch.longest_pause_s, 1),
+            "longest_pause": watch.longest_of,
+            "recovered_in_s": round(max(findings.recoveries_s, default=0.0), 1),
+            "slowest_after": findings.slowest,
+            "ends": dict(world.crew.exits),
+            **findings.figures,
+            "problems": findings.problems,
+        }
+        print(json.dumps(document), flush=True)
+        return not findings.problems
+
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self.began:7.1f} s  {text}", flush=True)
+
+
+@contextlib.contextmanager
+def _until(what: str, within_s: float) -> Iterator[Callable[[], None]]:
+    """Gives a function to call while waiting. Raises Transient when it takes too long."""
+    deadline = time.monotonic() + within_s
+
+    def waiting() -> None:
+        if time.monotonic() > deadline:
+            raise Transient(f"not within {within_s:.0f} s: {what}")
+        time.sleep(0.2)
+
+    yield waiting
