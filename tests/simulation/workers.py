@@ -134,5 +134,6 @@ class Worker(Process):
             return 0  # the broker keeps the fetch until there is something
         records = self.rng.randint(1, self.world.profile.fetch_records)
         entries, self._reading[place] = await self.broker.fetch(*place, at, records)
-        self.lanes.put(place, [Fetched(e.offset, e.at_us / 1000, e.key, e.value) for e in entries])
+        if entries:
+            self.lanes.put(place, [Fetched(e.offset, e.at_us / 1000, e.key, e.value) for e in entries])
         return len(entries)
