@@ -8,9 +8,10 @@ import numpy as np
 
 from nanotally.streams.domain.hashing import Hash
 from nanotally.streams.domain.keys import KeyTable
-from nanotally.streams.domain.records import BoolArray, Int64Array
+from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array
 
-GENERATION_IDS = 1 << 20
+GENERATION_IDS = 1 << 20  # at most; so many fill their tables exactly
+GENERATIONS = 8  # in a horizon, at least, so that what is kept beyond it is little
 
 
 @dataclass
@@ -29,7 +30,8 @@ class _Generation:
         self.table = KeyTable()
         self.content = np.zeros(1024, dtype=np.int64)
         self.occurred_at = np.zeros(1024, dtype=np.int64)
-        self.newest = -(2**63)
+        self.newest = LONG_AGO
+        self.began = LONG_AGO  # the newest use of the first that were added
 
     def add(self, key: Hash, content: Int64Array, occurred_at: Int64Array) -> None:
         slots = self.table.insert(*key)
@@ -39,7 +41,9 @@ class _Generation:
                 size *= 2
             self.content, self.occurred_at = np.resize(self.content, size), np.resize(self.occurred_at, size)
         self.content[slots], self.occurred_at[slots] = content, occurred_at
-        self.newest = max(self.newest, int(occurred_at.max(initial=self.newest)))
+        self.newest = int(occurred_at.max(initial=self.newest))
+        if self.began == LONG_AGO:
+            self.began = self.newest
 
 
 class SeenIds:
@@ -65,13 +69,18 @@ class SeenIds:
 
     def add(self, key: Hash, content: Int64Array, occurred_at_us: Int64Array) -> None:
         """Takes ids as used; distinct within a call."""
-        if len(self._generations[-1].table) >= GENERATION_IDS:
+        held = len(self._generations[-1].table)
+        if held and held + len(key[0]) > GENERATION_IDS:
             self._generations.append(_Generation())
         self._generations[-1].add(key, content, occurred_at_us)
 
-    def forget(self, before_us: int) -> None:
-        """Drops generations in which all uses happened before. Only tidies: whether an id counts as forgotten is
-        decided by its `occurred_at_us` when it is asked for."""
+    def forget(self, before_us: int, horizon_us: int) -> None:
+        """Drops generations in which all uses happened before, and begins a new one where the last one has taken ids
+        for a good part of the horizon. Only tidies: whether an id counts as forgotten is decided by its
+        `occurred_at_us` when it is asked for."""
+        last = self._generations[-1]
+        if last.newest - last.began >= horizon_us // GENERATIONS:
+            self._generations.append(_Generation())
         kept = [g for g in self._generations[:-1] if g.newest >= before_us]
         self._generations = [*kept, self._generations[-1]]
 
@@ -81,6 +90,7 @@ class SeenIds:
         for i, g in enumerate(self._generations):
             (high, low), n = g.table.keys(), len(g.table)
             out |= {f"{i}.high": high, f"{i}.low": low, f"{i}.content": g.content[:n], f"{i}.at": g.occurred_at[:n]}
+            out[f"{i}.began"] = np.array([g.began], dtype=np.int64)
         return out
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
@@ -90,5 +100,7 @@ class SeenIds:
             i = len(self._generations)
             generation = _Generation()
             generation.add((arrays[f"{i}.high"], arrays[f"{i}.low"]), arrays[f"{i}.content"], arrays[f"{i}.at"])
+            if f"{i}.began" in arrays:  # not in snapshots of earlier releases
+                generation.began = int(arrays[f"{i}.began"][0])
             self._generations.append(generation)
         self._generations = self._generations or [_Generation()]

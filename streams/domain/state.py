@@ -134,7 +134,7 @@ class PayersState:
         if self.closed_to_us > LONG_AGO:
             self.scopes.forget(self.closed_to_us)
             self.dues.forget(self.closed_to_us)
-            self.seen.forget(self.watermark_us - self.settings.horizon_us)
+            self.seen.forget(self.watermark_us - self.settings.horizon_us, self.settings.horizon_us)
 
     def snapshot(self) -> dict[str, bytes]:
         """The state as named blobs; of the book only its number."""
