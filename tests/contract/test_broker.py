@@ -7,12 +7,19 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import KafkaError
 
 from nanotally.streams import admin
 from nanotally.streams.domain.records import Emission
 from nanotally.streams.errors import BrokenInvariant, Transient
+from nanotally.streams.pipeline import kafka_broker
 from nanotally.streams.pipeline.broker import Broker, Taken, last_chunk
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
+from tests.simulation.broker import SimBroker, SimTransactions
+from tests.simulation.kafka import Kafka
+from tests.simulation.world import Process, World
 from tests.support.memory_broker import MemoryBroker
 from tests.support.topics import publish
 from tests.support.toy_logic import ToyLogic
@@ -28,6 +35,14 @@ class Subject(Protocol):
 
     async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None: ...
 
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """What retention does."""
+        ...
+
+    async def group_offset(self, topic: str, partition: int) -> int | None:
+        """What lag is reckoned from."""
+        ...
+
 
 class InMemory:
     def __init__(self) -> None:
@@ -35,6 +50,29 @@ class InMemory:
 
     async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
         self.broker.append(topic, partition, values)
+
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        self.broker.delete_before(topic, partition, offset)
+
+    async def group_offset(self, topic: str, partition: int) -> int | None:
+        return self.broker.committed_positions.get((topic, partition))
+
+
+class Simulated:
+    """The simulator's broker, in a world without faults whose time is its own."""
+
+    def __init__(self, world: World) -> None:
+        self.kafka = Kafka(world, TOPICS)
+        self.broker = SimBroker(Process(world, "worker", mortal=False), self.kafka, "group")
+
+    async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
+        await self.kafka.append(topic, partition, [(None, value) for value in values])
+
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        self.kafka.delete_before(topic, partition, offset)
+
+    async def group_offset(self, topic: str, partition: int) -> int | None:
+        return self.kafka.group_offsets.get(("group", topic, partition))
 
 
 class OnKafka:
@@ -45,17 +83,52 @@ class OnKafka:
     async def append(self, topic: str, partition: int, values: Sequence[bytes]) -> None:
         await publish(self.kafka, self.prefix + topic, {partition: values})
 
+    async def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        asked = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await asked.start()
+        try:
+            await asked.delete_records({TopicPartition(self.prefix + topic, partition): RecordsToDelete(offset)})
+        finally:
+            await asked.close()
+
+    async def group_offset(self, topic: str, partition: int) -> int | None:
+        place = TopicPartition(self.prefix + topic, partition)
+        asked = AIOKafkaAdminClient(bootstrap_servers=self.kafka)
+        await asked.start()
+        try:
+            found = await asked.list_consumer_group_offsets(f"{self.prefix}group", partitions=[place])
+        finally:
+            await asked.close()
+        return found[place].offset if place in found and found[place].offset >= 0 else None
+
 
 Scenario = Callable[[Subject], Coroutine[Any, Any, None]]
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.services)])
+@pytest.fixture(params=["memory", "simulated", pytest.param("kafka", marks=pytest.mark.services)])
 def run(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     """Runs a scenario against each kind of broker."""
+    return runner(request)
 
+
+@pytest.fixture(params=["simulated", pytest.param("kafka", marks=pytest.mark.services)])
+def run_in_time(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
+    """Runs a scenario in which time passes, against each kind of broker that knows it."""
+    return runner(request)
+
+
+def runner(request: pytest.FixtureRequest) -> Callable[[Scenario], None]:
     def run_scenario(scenario: Scenario) -> None:
         if request.param == "memory":
             asyncio.run(scenario(InMemory()))
+            return
+        if request.param == "simulated":
+            world = World(0)
+            world.calm = True
+            world.loop.run_until_complete(scenario(Simulated(world)))
+            world.ended = True
+            world.loop.end()
+            assert world.failed is None
             return
         kafka, prefix = request.getfixturevalue("kafka"), request.getfixturevalue("prefix")
         admin.create_topics(kafka, prefix, partitions=2, account_partitions=2)
@@ -188,6 +261,8 @@ async def leave_open(owner: Any, emission: Emission) -> None:
         for batch in owner._batches(emission):
             topic = owner._prefix + emission.topic
             await (await owner._producer.send_batch(batch, topic, partition=emission.partition))
+    elif isinstance(owner, SimTransactions):
+        await owner.send([emission])
     else:
         owner.broker.fail_at = "commit"
         with pytest.raises(Transient):
@@ -255,5 +330,87 @@ def test_a_partition_that_does_not_end_in_a_chunk_record_is_refused(run: Any) ->
         with pytest.raises(BrokenInvariant, match=r"charges\[0\] is no chunk record"):
             await last_chunk(subject.broker, "charges", 0)
         await owner.close()
+
+    run(scenario)
+
+
+def test_an_open_transaction_holds_back_what_others_wrote_behind_it(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        slow = await subject.broker.fence("payers", 0)
+        quick = await subject.broker.fence("payers", 1)
+        await leave_open(slow, earnings(b"slow"))
+        await quick.transact([earnings(b"quick"), charges(b"1", partition=1)], Taken("usage", 1, 1))
+        await shows(subject.broker, "charges", 1, [b"1"])
+        assert await read(subject.broker, "earnings") == []
+        assert await subject.broker.bounds("earnings", 0) == (0, 0)
+        successor = await subject.broker.fence("payers", 0)
+        await shows(subject.broker, "earnings", 0, [b"quick"])
+        for owner in (slow, quick, successor):
+            await owner.close()
+
+    run(scenario)
+
+
+def test_a_transaction_left_open_is_ended_by_the_broker_and_its_owner_writes_nothing_more(
+    run_in_time: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_broker, "TRANSACTION_TIMEOUT_MS", 1000)
+
+    async def scenario(subject: Subject) -> None:
+        slow = await subject.broker.fence("payers", 0)
+        quick = await subject.broker.fence("payers", 1)
+        await leave_open(slow, earnings(b"slow"))
+        await quick.transact([earnings(b"quick")], Taken("usage", 1, 1))
+        while await read(subject.broker, "earnings") == []:  # the broker looks every ten seconds
+            await asyncio.sleep(0.25)
+        await shows(subject.broker, "earnings", 0, [b"quick"])
+        with pytest.raises(Transient):
+            await finish(slow, Taken("usage", 0, 1))
+        await shows(subject.broker, "earnings", 0, [b"quick"])
+        await slow.close()
+        await quick.close()
+
+    run_in_time(scenario)
+
+
+async def finish(owner: Any, taken: Taken) -> None:
+    """Commits what was left open, as a process does that was stopped and goes on."""
+    if isinstance(owner, SimTransactions):
+        await owner.transact([], taken)
+        return
+    try:
+        await owner._producer.commit_transaction()
+    except KafkaError as e:
+        raise Transient(str(e)) from e
+
+
+def test_what_retention_took_cannot_be_read(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        await subject.append("usage", 0, [b"a", b"b", b"c", b"d"])
+        await subject.delete_before("usage", 0, 2)
+        assert await subject.broker.bounds("usage", 0) == (2, 4)
+        assert await read(subject.broker, "usage", 0, 2) == [(2, b"c"), (3, b"d")]
+        with pytest.raises(BrokenInvariant):
+            await read(subject.broker, "usage", 0, 1)
+
+    run(scenario)
+
+
+def test_the_offsets_of_a_group_are_those_of_committed_transactions(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        assert await subject.group_offset("usage", 0) is None
+        await owner.transact([charges(b"x")], Taken("usage", 0, 3))
+        await shows(subject.broker, "charges", 0, [b"x"])
+        for _ in range(200):  # they follow the commit as markers do
+            if await subject.group_offset("usage", 0) is not None:
+                break
+            await asyncio.sleep(0.05)
+        assert await subject.group_offset("usage", 0) == 3
+        await leave_open(owner, charges(b"y"))
+        successor = await subject.broker.fence("payers", 0)
+        assert await subject.group_offset("usage", 0) == 3
+        await owner.close()
+        await successor.close()
 
     run(scenario)
