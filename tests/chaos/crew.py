@@ -19,7 +19,7 @@ from tests.support.worker_process import WorkerProcess
 AGAIN_AFTER_S = 0.5
 POLL_S = 0.1
 PLACES = 2  # processes of each stage
-FINE = (ExitCode.OK, ExitCode.UNAVAILABLE, -signal.SIGKILL)
+FINE = (ExitCode.OK, ExitCode.UNAVAILABLE, -signal.SIGKILL, -signal.SIGTERM)  # SIGTERM: before it listens to it
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import shutil
@@ -15,7 +16,7 @@ from tests.chaos.crew import Member
 from tests.chaos.faults import World
 
 DISK = "1m"
-MEMORY_MORE = 48 << 20  # address space beyond what a worker has when the limit falls
+MEMORY_MORE = 1 << 20  # address space beyond what a worker has when the limit falls
 CPU_S = 40.0
 CRASHED = (ExitCode.BROKEN, ExitCode.INVALID, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGTRAP, 1)
 
@@ -56,12 +57,17 @@ def _spoil(world: World, file: Path) -> int:
 
 
 def disk_full(world: World) -> None:
-    """The disk under a worker's state is full. A real, tiny file system where we may mount one; else no file of the
+    """The disk under a worker's state fills up while it runs. A real, tiny file system where we may mount one; else no file of the
     worker may grow (RLIMIT_FSIZE)."""
     member = world.some(world.rng.choice(("payers", "accounts")))
     if _may_mount():
         with _Mounted(world, member):
-            (member.state / "ballast").write_bytes(bytes(_free(member.state)))
+            _back(member)
+            until = time.monotonic() + CPU_S
+            while not world.crew.ready(member) and time.monotonic() < until:
+                time.sleep(0.2)
+            with contextlib.suppress(OSError):  # others fill it as well
+                (member.state / "ballast").write_bytes(bytes(_free(member.state)))
             _suffer(world, member)
         world.counts["disk full (a tmpfs)"] += 1
     else:

@@ -103,8 +103,9 @@ class Run:
         return self.folder / name
 
     def _uses(self) -> Uses:
-        step = timedelta(hours=SPAN_HOURS - 2) / (PER_S * 60 * max(self.plan.minutes, 1.0) * 2)
-        return Uses(self.plan.seed, start_of(SPAN_HOURS), step)
+        span = timedelta(hours=SPAN_HOURS - 1)
+        step = span / (PER_S * 60 * max(self.plan.minutes, 1.0) * 1.5)
+        return Uses(self.plan.seed, start_of(SPAN_HOURS), step, span)
 
     def _put_through(self, world: World, watch: Watch, load: Load) -> None:
         """Faults, with the load on, until time is up and every kind has struck."""

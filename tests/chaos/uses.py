@@ -24,11 +24,13 @@ REPEAT_AFTER = 50
 
 @dataclass
 class Uses:
-    """Uses from `start` on, `step` apart. In the order of their numbers, each call of `next` once."""
+    """Uses from `start` on, `step` apart, in the order of their numbers; after `span` their time stands still, so that
+    a run that takes longer than planned publishes nothing of the future."""
 
     seed: int
     start: datetime
     step: timedelta
+    span: timedelta
     number: int = 0
 
     def __post_init__(self) -> None:
@@ -41,7 +43,7 @@ class Uses:
         if self._again and self._again[0][0] <= self.number:
             return self._again.pop(0)[1]
         rng = self._rng
-        at = self.start + self.number * self.step
+        at = self.start + min(self.number * self.step, self.span)
         if rng.random() < LATE:
             at -= timedelta(seconds=rng.randrange(int(LATE_MOST.total_seconds())))
         use = self._made(rng, at)
