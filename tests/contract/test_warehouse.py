@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -15,7 +16,10 @@ from nanotally.sinks.record_rows import chunk_row
 from nanotally.sinks.rows import take
 from nanotally.sinks.warehouse import Position, Warehouse
 from nanotally.sinks.writer import ClickHouseWarehouse
-from nanotally.streams.errors import BrokenInvariant, NotFound
+from nanotally.streams.errors import BrokenInvariant, NotFound, Transient
+from tests.simulation.clickhouse import ClickHouseServer
+from tests.simulation.warehouse import Link
+from tests.simulation.world import Process, World
 from tests.support.memory_warehouse import MemoryTables, MemoryWarehouse
 from tests.support.services import ClickHouseAddress
 from tests.support.sink_records import (
@@ -43,6 +47,10 @@ class Subject(Protocol):
         """Sorted rows; times as whole microseconds."""
         ...
 
+    def at_once(self, writes: Sequence[tuple[Warehouse, pa.RecordBatch]]) -> None:
+        """Writes charges side by side, each again while it is refused for now."""
+        ...
+
 
 class InMemory:
     def __init__(self) -> None:
@@ -53,6 +61,69 @@ class InMemory:
 
     def values(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
         return sorted(tuple(row[name] for name in columns) for row in self.tables.rows(table))
+
+    def at_once(self, writes: Sequence[tuple[Warehouse, pa.RecordBatch]]) -> None:
+        in_threads(writes)
+
+
+class InSimulation:
+    """The real writer over the simulator's server, in a world without faults."""
+
+    def __init__(self, native: bool = False) -> None:
+        self.world = World(0)
+        self.world.calm = True
+        self.server = ClickHouseServer(self.world)
+        self.process = Process(self.world, "sink", mortal=False)
+        self.native = native
+
+    def warehouse(self) -> SimulatedWarehouse:
+        return SimulatedWarehouse(Link(self.process, self.server, self.native))
+
+    def values(self, table: str, *columns: str) -> list[tuple[Any, ...]]:
+        return sorted(tuple(row[name] for name in columns) for row in self.server.tables[table].rows)
+
+    def at_once(self, writes: Sequence[tuple[Warehouse, pa.RecordBatch]]) -> None:
+        async def all_of_them() -> None:
+            await asyncio.gather(*(insisting_link(w.link, b) for w, b in writes if isinstance(w, SimulatedWarehouse)))
+
+        self.world.loop.run_until_complete(all_of_them())
+
+    def close(self) -> None:
+        self.world.ended = True
+        self.world.loop.end()
+        assert self.world.failed is None
+
+
+async def insisting_link(link: Link, batch: pa.RecordBatch) -> None:
+    while True:
+        try:
+            return await link.elsewhere(link.warehouse.write, "charges", batch, "charges", 0)
+        except Transient:
+            await asyncio.sleep(0.05)
+
+
+class SimulatedWarehouse:
+    """Calls that block until the world has gone on far enough."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    def _made(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        return self.link.process.world.loop.run_until_complete(self.link.elsewhere(action, *arguments))
+
+    def open(self, topic: str, partition: int) -> Position:
+        found: Position = self._made(self.link.warehouse.open, topic, partition)
+        return found
+
+    def position(self, topic: str, partition: int) -> Position:
+        found: Position = self._made(self.link.warehouse.position, topic, partition)
+        return found
+
+    def write(self, table: str, batch: pa.RecordBatch, topic: str, partition: int) -> None:
+        self._made(self.link.warehouse.write, table, batch, topic, partition)
+
+    def close(self) -> None:
+        self._made(self.link.warehouse.close)
 
 
 class InClickHouse:
@@ -75,6 +146,9 @@ class InClickHouse:
         asked = [f"toUnixTimestamp64Micro({c})" if types[c].startswith("DateTime64(6") else f"`{c}`" for c in columns]
         return sorted(self.clickhouse.query(f"SELECT {', '.join(asked)} FROM {table}"))
 
+    def at_once(self, writes: Sequence[tuple[Warehouse, pa.RecordBatch]]) -> None:
+        in_threads(writes)
+
     def close(self) -> None:
         self.clickhouse.close()
         for warehouse in self.made:
@@ -84,6 +158,8 @@ class InClickHouse:
 @pytest.fixture(
     params=[
         "memory",
+        "simulated http",
+        "simulated native",
         pytest.param("http", marks=pytest.mark.services),
         pytest.param("native", marks=pytest.mark.services),
     ]
@@ -91,6 +167,11 @@ class InClickHouse:
 def subject(request: pytest.FixtureRequest) -> Any:
     if request.param == "memory":
         yield InMemory()
+        return
+    if request.param.startswith("simulated"):
+        simulated = InSimulation(native=request.param.endswith("native"))
+        yield simulated
+        simulated.close()
         return
     server: ClickHouseAddress = request.getfixturevalue("clickhouse")
     database: str = request.getfixturevalue("database")
@@ -160,12 +241,16 @@ def test_all_rows_of_one_record_are_written_once(subject: Subject) -> None:
 
 def test_two_writers_at_the_same_time_write_each_record_once(subject: Subject) -> None:
     batches = [charges(range(start, start + 40)) for start in (0, 20, 0, 20)]
-    threads = [threading.Thread(target=insisting, args=(subject.warehouse(), batch)) for batch in batches]
+    subject.at_once([(subject.warehouse(), batch) for batch in batches])
+    assert subject.values("charges", "kafka_offset") == [(offset,) for offset in range(60)]
+
+
+def in_threads(writes: Sequence[tuple[Warehouse, pa.RecordBatch]]) -> None:
+    threads = [threading.Thread(target=insisting, args=one) for one in writes]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert subject.values("charges", "kafka_offset") == [(offset,) for offset in range(60)]
 
 
 def insisting(warehouse: Warehouse, batch: pa.RecordBatch) -> None:
@@ -266,7 +351,7 @@ def test_a_table_that_is_not_there_is_named(subject: Subject) -> None:
 
 
 def refused_by_clickhouse(subject: Subject, act: Callable[[], None], message: str) -> None:
-    if isinstance(subject, InClickHouse):
+    if isinstance(subject, (InClickHouse, InSimulation)):
         with pytest.raises(BrokenInvariant, match=message):
             act()
 

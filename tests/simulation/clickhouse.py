@@ -65,6 +65,8 @@ class ClickHouseServer:
         self.tables = {name: Table(columns) for name, columns in _tables()}
         self.up = True
         self.refuses: tuple[int, str] | None = None
+        self.gate = asyncio.Event()  # an insert that begins while it is closed lands when it is opened
+        self.gate.set()
         self.running: dict[str, Running] = {}
         self._numbers = itertools.count()
         self._rng = world.rng("clickhouse")
@@ -119,6 +121,7 @@ class ClickHouseServer:
         self, name: str, months: list[list[Row]], there: set[int], query_id: str, running: Running
     ) -> Exception | None:
         """The insert itself; gives what went wrong. The offsets to leave out were read when it began."""
+        gate = self.gate
         try:
             if self.world.chance(0.01):
                 self.world.fault("silent client", "clickhouse", query_id)
@@ -129,6 +132,7 @@ class ClickHouseServer:
                 await asyncio.sleep(self._rng.uniform(1, 20))
             for month in months:
                 await asyncio.sleep(self.world.delay_s())
+                await gate.wait()
                 if self.running.get(query_id) is not running:
                     return Unreachable("ClickHouse went away")
                 if running.killed:
