@@ -35,6 +35,7 @@ class FakeWorker:
         self.partition = partition
         self.happened = happened
         self.position = 0
+        self.is_open = False
         self.waiting_for = ""
         self.go = asyncio.Event()
         self.go.set()
@@ -47,9 +48,12 @@ class FakeWorker:
         if self.error:
             raise self.error
         self.happened.append(f"opened {self.partition}")
+        self.is_open = True
         return self.position
 
     async def process(self, chunk: RawChunk) -> None:
+        if not self.is_open:
+            raise ValueError("given a chunk before it was open")
         await self.go.wait()
         if self.error:
             raise self.error
