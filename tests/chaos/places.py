@@ -57,8 +57,8 @@ def _spoil(world: World, file: Path) -> int:
 
 
 def disk_full(world: World) -> None:
-    """The disk under a worker's state fills up while it runs. A real, tiny file system where we may mount one; else no file of the
-    worker may grow (RLIMIT_FSIZE)."""
+    """The disk under a worker's state fills up while it runs. A real, tiny file system where we may mount one; else no
+    file of the worker may grow (RLIMIT_FSIZE)."""
     member = world.some(world.rng.choice(("payers", "accounts")))
     if _may_mount():
         with _Mounted(world, member):
