@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 
+from tests.bench import limits
+from tests.bench.backlog import backlog, partitions_64
 from tests.bench.core import core_flat, core_stateful
 from tests.bench.installation import installation
 from tests.bench.pipeline import latency, pipeline, stage_rate
@@ -18,16 +20,21 @@ ALONE = {
     "simulate-flat": simulate_flat,
     "simulate-stateful": simulate_stateful,
 }
-WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency}
+# Limits instead of rates: they take long, and run when they are named.
+LIMITS = [*limits.BENCHES, "backlog", "partitions-64"]
+WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency} | {
+    "backlog": backlog,
+    "partitions-64": partitions_64,
+}
 
 
 def main(names: list[str]) -> int:
-    """Runs the benches of these names, all without names."""
-    known = [*ALONE, *WITH_SERVICES]
+    """Runs the benches of these names; without names all but those of limits."""
+    known = [*ALONE, *limits.BENCHES, *WITH_SERVICES]
     if unknown := [name for name in names if name not in known]:
         print(f"no bench {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
         return 2
-    chosen = names or known
+    chosen = names or [name for name in known if name not in LIMITS]
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; higher is better")
     figures: list[Figure] = []
 
@@ -38,6 +45,8 @@ def main(names: list[str]) -> int:
     for name in chosen:
         if name in ALONE:
             keep(ALONE[name]())
+        elif name in limits.BENCHES:
+            keep(limits.apart(name))
     if any(name in WITH_SERVICES for name in chosen):
         with installation() as environment:
             for name in chosen:

@@ -12,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,13 @@ def installation() -> Iterator[Environment]:
         yield environment
 
 
-def prepare(base: Environment, name: str) -> Environment:
+def prepare(base: Environment, name: str, partitions: int = PARTITIONS) -> Environment:
     """Topics, tables and the rule book of a bench's own; those of the bench before go."""
     admin.delete_topics(base.kafka, base.prefix)
     environment = replace(
         base, prefix=f"{base.prefix}{name}.", database=f"{base.database}_{name}", state=base.state / name
     )
-    admin.create_topics(environment.kafka, environment.prefix, PARTITIONS)
+    admin.create_topics(environment.kafka, environment.prefix, partitions)
     migrate(environment.clickhouse, environment.database)
     book = flat_book()
 
@@ -76,13 +76,18 @@ def prepare(base: Environment, name: str) -> Environment:
 
 def drawn(n: int, seed: int = 1) -> list[pa.RecordBatch]:
     """n events of now, as columns."""
-    return [
+    return list(drawing(n, seed))
+
+
+def drawing(n: int, seed: int = 1) -> Iterator[pa.RecordBatch]:
+    """The same one batch after the other."""
+    return (
         usage(min(BLOCK, n - at), seed=seed + at, ids=at, start_us=now_us() - 10**7, step_us=10)
         for at in range(0, n, BLOCK)
-    ]
+    )
 
 
-def fill(environment: Environment, batches: list[pa.RecordBatch]) -> None:
+def fill(environment: Environment, batches: Iterable[pa.RecordBatch], partitions: int = PARTITIONS) -> None:
     """Encodes events and puts them into `usage`, in their payers' partitions, as large batches."""
 
     async def send() -> None:
@@ -94,7 +99,7 @@ def fill(environment: Environment, batches: list[pa.RecordBatch]) -> None:
         try:
             for batch in batches:
                 waiting = []
-                for partition, keys, values in by_partition(batch, PARTITIONS):
+                for partition, keys, values in by_partition(batch, partitions):
                     waiting += await _send_all(producer, environment.topic("usage"), partition, keys, values)
                 await asyncio.gather(*waiting)
         finally:
@@ -124,7 +129,7 @@ def now_us() -> int:
 
 
 @contextlib.contextmanager
-def workers(environment: Environment, *stages: str) -> Iterator[None]:
+def workers(environment: Environment, *stages: str) -> Iterator[list[subprocess.Popen[bytes]]]:
     """The stages as processes; returns when all are ready."""
     log = environment.state / "worker.log"
     environment.state.mkdir(parents=True, exist_ok=True)
@@ -141,7 +146,7 @@ def workers(environment: Environment, *stages: str) -> Iterator[None]:
                     if process.poll() is not None:
                         raise RuntimeError(f"{stage} ended: {log.read_text()[-2000:]}")
                     time.sleep(0.05)
-            yield
+            yield running
         finally:
             for process in running:
                 process.terminate()
