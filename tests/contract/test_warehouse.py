@@ -97,9 +97,11 @@ class InSimulation:
 async def insisting_link(link: Link, batch: pa.RecordBatch) -> None:
     while True:
         try:
-            return await link.elsewhere(link.warehouse.write, "charges", batch, "charges", 0)
+            await link.elsewhere(link.warehouse.write, "charges", batch, "charges", 0)
         except Transient:
             await asyncio.sleep(0.05)
+        else:
+            return
 
 
 class SimulatedWarehouse:

@@ -15,14 +15,16 @@ import traceback
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 
 from tests.simulation.run import Verdict, simulate
 
 
-def one(seed: int, trace: bool) -> int:
+def one(seed: int, trace: bool, bug: str) -> int:
     """A seed in this process, told in full."""
     started = time.monotonic()
-    verdict = simulate(seed, trace=trace)
+    verdict = simulated(seed, bug, trace=trace)
     print(tell(verdict), f"({time.monotonic() - started:.2f} s)")
     if verdict.error is not None:
         traceback.print_exception(verdict.error)
@@ -36,19 +38,20 @@ def tell(verdict: Verdict) -> str:
     return f"seed {verdict.seed}: {length}, {told or 'no faults'}: {end}"
 
 
-def many(seeds: Iterable[int], processes: int, worlds: str) -> int:
+def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
     """Seeds side by side; stops at the first that fails."""
     started, done, records = time.monotonic(), 0, 0
     faults: Counter[str] = Counter()
     said_s = started
     with ProcessPoolExecutor(processes) as pool:
         for some in batches(seeds, 50 * processes):
-            for verdict in pool.map(simulate_quietly, some, chunksize=5):
+            for verdict in pool.map(partial(simulate_quietly, bug=bug), some, chunksize=5):
                 done, records = done + 1, records + verdict.records
                 faults.update(verdict.faults)
                 if verdict.error is not None:
                     print(tell(verdict))
-                    print(f"replay it: python -m tests.simulation --seed {verdict.seed} --trace")
+                    told = f" --with '{bug}'" if bug else ""
+                    print(f"replay it: python -m tests.simulation --seed {verdict.seed} --trace{told}")
                     pool.shutdown(cancel_futures=True)
                     return 1
             if time.monotonic() - said_s > 10:
@@ -70,9 +73,17 @@ def batches(seeds: Iterable[int], size: int) -> Iterable[list[int]]:
         yield some
 
 
-def simulate_quietly(seed: int) -> Verdict:
+def simulated(seed: int, bug: str, *, trace: bool = False) -> Verdict:
+    """The seed, with a deliberate bug where one is named."""
+    from tests.simulation.mutants import named, planted
+
+    with planted(named([bug])[0]) if bug else nullcontext():
+        return simulate(seed, trace=trace)
+
+
+def simulate_quietly(seed: int, bug: str) -> Verdict:
     """For another process: an error as plain text, since not every error can be sent."""
-    verdict = simulate(seed)
+    verdict = simulated(seed, bug)
     if verdict.error is not None:
         verdict.error = AssertionError(f"{type(verdict.error).__name__}: {verdict.error}"[:2000])
     return verdict
@@ -87,15 +98,16 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--soak", action="store_true", help="until stopped")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", help="all deliberate bugs, or these")
+    parser.add_argument("--with", default="", dest="bug", metavar="NAME", help="with this deliberate bug")
     chosen = parser.parse_args()
     if chosen.mutants is not None:
         from tests.simulation.mutants import hunt_all
 
         return hunt_all(chosen.mutants, chosen.seeds)
     if chosen.seed is not None:
-        return one(chosen.seed, chosen.trace)
+        return one(chosen.seed, chosen.trace, chosen.bug)
     seeds = itertools.count(chosen.first) if chosen.soak else range(chosen.first, chosen.first + chosen.seeds)
-    return many(seeds, chosen.processes, "" if chosen.soak else f" of {chosen.seeds}")
+    return many(seeds, chosen.processes, "" if chosen.soak else f" of {chosen.seeds}", chosen.bug)
 
 
 if __name__ == "__main__":

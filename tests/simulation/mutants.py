@@ -80,7 +80,7 @@ def hunt_all(names: Sequence[str], seeds: int, processes: int = 2) -> int:
     """A table of the bugs and the seeds that they took; 1 where one was not seen."""
     unseen = 0
     print(f"{'bug':58} {'seeds':>5}  how it shows")
-    with ProcessPoolExecutor(processes, max_tasks_per_child=4) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         for found in pool.map(hunt, [m.name for m in named(names)], [min(seeds, MOST_SEEDS)] * len(named(names))):
             unseen += found.seed is None
             seen = f"{found.seeds:5}  {found.told[:110]}" if found.seed is not None else f"NOT SEEN in {found.seeds}"
