@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from fractions import Fraction
+from math import floor
 from typing import Any
 
 from nanotally.streams.domain.tariff import NANOS_PER_UNIT, Meter, Rule
@@ -34,6 +35,7 @@ COMMITMENT_KEYS = {"amount": "10", "overage": "2", "due": "at end"}
 MODES = ("up", "down", "half_up")
 EVENTS_MAX = 10**9
 OVERAGE_MAX = 1000
+PARTS_MAX = 10**6
 _ROUND = re.compile(r"(\w+) to (.+?)( per event| per use)?", re.DOTALL)
 
 
@@ -125,7 +127,7 @@ def _committed(body: Body, rule: Rule) -> Rule:
     if node is None:
         return rule
     section = Section(node, body.path("commitment"), body.findings, COMMITMENT_KEYS)
-    amount = section.read("amount", lambda text: values.nanos(text, body.context.currency), required=True)
+    amount = section.read("amount", lambda text: _committed_nanos(text, body.context.currency), required=True)
     factor = section.read("overage", _factor) if section.has("overage") else None
     due = Body([section], body.context).choice("due", ("at end", "never"))
     if amount is None:
@@ -137,19 +139,27 @@ def _committed(body: Body, rule: Rule) -> Rule:
             "commitment", "neither due nor with an overage: it changes nothing", "say overage: 2, or due: at end"
         )
     if factor is not None and factor != 1:
-        rule = replace(rule, overage=Overage(Fraction(amount), factor))
+        rule = replace(rule, overage=Overage(amount, factor))
     if due == "never":
         return rule
     if rule.minimum_nanos:
         body.error(
             "commitment", "two amounts are due at the end: minimum and commitment", "keep one, or write due: never"
         )
-    return replace(rule, minimum_nanos=amount)
+    return replace(rule, minimum_nanos=floor(amount))
+
+
+def _committed_nanos(text: str, currency: str) -> Fraction:
+    """Exact nanos of '10', or of a part of a month: '310/31'."""
+    over, _, parts = text.partition("/")
+    return exact_nanos(over, currency) / (values.whole(parts, 1, PARTS_MAX) if parts else 1)
 
 
 def _factor(text: str) -> Fraction:
-    """'2', '1.5', '150%'."""
-    factor = values.decimal(text[:-1].rstrip()) / 100 if text.endswith("%") else values.decimal(text)
+    """'2', '1.5', '150%', '4/3'."""
+    over, _, parts = text.partition("/")
+    factor = values.decimal(over[:-1].rstrip()) / 100 if over.endswith("%") else values.decimal(over)
+    factor /= values.whole(parts, 1, PARTS_MAX) if parts else 1
     if not 0 <= factor <= OVERAGE_MAX:
         raise Unreadable(f"{text!r} is no factor from 0 to {OVERAGE_MAX:,}", "write one, as in 1.5 or 150%")
     return factor

@@ -105,12 +105,12 @@ class _Reading:
         raise NotComputable(f"accumulate {self.tariff['accumulate']!r}")
 
     def of_each(self, amounts: Sequence[Fraction]) -> Figures:
-        return Figures(self.money(sum(amounts, NONE), "total"), tuple(amounts))
+        return Figures(self.money(sum(amounts, NONE), "total"), tuple(amounts) or None)
 
     def of_running(self, quantities: Sequence[Fraction]) -> Figures:
         levels = [self.money(self.price(sum(quantities[: n + 1], NONE)), "running") for n in range(len(quantities))]
         steps = [level - before for level, before in zip(levels, [NONE, *levels], strict=False)]
-        return Figures(sum(steps, NONE), tuple(steps))
+        return Figures(sum(steps, NONE), tuple(steps) or None)
 
     # ---- one cumulated quantity ----
 
@@ -244,14 +244,14 @@ class _Reading:
 
     def band_at(self, at: Fraction) -> Table:
         for band in self.bands():
-            if _holds(band, at):
+            if holds(band, at):
                 return band
         raise NotComputable("a time in no band")
 
     def next_border(self, at: Fraction) -> Fraction:
         """The next instant at which a band may begin or end."""
         day = at // DAY
-        times = {_clock(band[name]) for band in self.bands() for name in ("from", "to")} | {DAY}
+        times = {clock(band[name]) for band in self.bands() for name in ("from", "to")} | {DAY}
         return min(Fraction(day * DAY + time) for time in times if day * DAY + time > at)
 
     def session(self, seconds: Fraction, start: str) -> Fraction:
@@ -290,7 +290,7 @@ class _Reading:
         return least + (base - least) * number(band.get("overage_factor", "1"))
 
 
-def _clock(text: str) -> int:
+def clock(text: str) -> int:
     hours, minutes, seconds = (int(part) for part in text.split(":"))
     return hours * 3600 + minutes * 60 + seconds
 
@@ -299,9 +299,9 @@ def _instant(text: str) -> Fraction:
     return Fraction(int(datetime.fromisoformat(text).astimezone(UTC).timestamp()))
 
 
-def _holds(band: Table, at: Fraction) -> bool:
+def holds(band: Table, at: Fraction) -> bool:
     """Whether a band holds at an instant; what is after midnight belongs to the day on which the band began."""
-    begin, end = _clock(band["from"]), _clock(band["to"])
+    begin, end = clock(band["from"]), clock(band["to"])
     day, time = at // DAY, at % DAY
     if begin > end and time < end:
         day, inside = day - 1, True

@@ -45,7 +45,7 @@ def price(translation: Translation, pieces: int = 1) -> Nanos:
     alone = [use.sign * by_payer[use.payer] for use in translation.uses]
     if translation.way == "own":
         return Nanos(sum(alone), tuple(alone))
-    return Nanos(alone[-1], tuple(now - before for now, before in zip(alone, [0, *alone], strict=False)))
+    return Nanos(sum(alone[-1:]), tuple(now - before for now, before in zip(alone, [0, *alone], strict=False)))
 
 
 def run(version: TariffVersion, translation: Translation, pieces: int = 1) -> PayersBench:
@@ -57,6 +57,8 @@ def run(version: TariffVersion, translation: Translation, pieces: int = 1) -> Pa
             at_us = T0 if use.start is None else instant_us(use.start) + int(after * 10**6)
             events.append((at_us, _event(f"{number}.{place}", at_us, piece, translation.scale)))
     events.sort(key=lambda one: one[0])
+    if not events:
+        return PayersBench(book(version))
     latest_us = max(at_us for at_us, _ in events)
     bench = PayersBench(book(version)).take(*(e for _, e in events), recorded_at_us=latest_us + 50 * DAY)
     return bench.take(close(latest_us + 60 * DAY), recorded_at_us=latest_us + 100 * DAY)

@@ -36,23 +36,24 @@ class _Parties:
         return f"party:{self._number}"
 
     def lines(self, parts: Sequence[Table]) -> list[str]:
-        """Lines for parts that stand side by side. The one that remains, else the last, is the rest."""
-        rest = next((n for n, part in enumerate(parts) if part["portion"] == "remaining"), len(parts) - 1)
+        """Lines for parts that stand side by side. The one that remains, else the last without a cap, is the rest."""
+        places = [n for n, part in enumerate(parts) if "cap" not in part]
+        rest = next((n for n in places if parts[n]["portion"] == "remaining"), max(places, default=-1))
         lines: list[str] = []
         for place, (part, share) in enumerate(zip(parts, portions(parts), strict=True)):
             text = "rest" if place == rest else part_text(share)
             if "parts" in part:
                 lines.append(f'"party:{part["party"]}": {{of: {text}, {", ".join(self.lines(part["parts"]))}}}')
             elif "cap" in part:
-                lines += self._capped(part, share, place == rest)
+                lines += self._capped(part, share)
             else:
                 lines.append(f'"{self._next()}": {text}')
+        if rest < 0:
+            raise NotExpressible("a split in which all parties have caps: nobody takes the rest")
         return lines
 
-    def _capped(self, part: Table, share: Fraction, rest: bool) -> list[str]:
+    def _capped(self, part: Table, share: Fraction) -> list[str]:
         """A party with a cap, and the next number for what is beyond it."""
-        if rest:
-            raise NotExpressible("a cap of the party that takes the rest")
         account, cap = self._next(), number(part["cap"])
         beyond = self._next() if part.get("cap_overflow") == "rest" else None
         if cap == 0:

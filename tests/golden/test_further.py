@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,14 @@ FURTHER = vectors(seed=1, count=156) + vectors(seed=2, count=52)
 def test_it_costs_what_the_fractions_say(vector: dict[str, Any]) -> None:
     verdict = judge(vector)
     assert verdict.kind in (EQUAL, QUIRK), (verdict.words, vector)
+
+
+COMBINATIONS: list[dict[str, Any]] = json.loads(Path(__file__).with_name("combinations.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("vector", COMBINATIONS, ids=[vector["id"] for vector in COMBINATIONS])
+def test_what_is_seldom_said_has_words_too(vector: dict[str, Any]) -> None:
+    assert judge(vector).kind == EQUAL
 
 
 CHOPPABLE = [vector for vector in FURTHER if vector["model"] != "split" and translate(vector).choppable]

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from fractions import Fraction
 from typing import Any
 
-from tests.golden.calculator import NONE, Table, number
+from tests.golden.calculator import DAY, NONE, Table, clock, holds, number
 from tests.golden.uses import Translation, Use
 from tests.golden.words import (
     NotExpressible,
     decimal,
     decimals,
+    endless,
     file_text,
     limit_lines,
     nanos,
     plainer,
     price_text,
+    ratio,
     rule_text,
 )
+
+EPOCH = date(1970, 1, 1)
 
 
 def sessions(tariff: Table, usage: Sequence[Any]) -> Translation:
@@ -40,9 +46,10 @@ def _steps(band: Table, connects: bool) -> list[str]:
     slices = sorted(band["slices"], key=lambda part: number(part["from_seconds"]))
     borders = [f"to {decimal(number(part['from_seconds']))}" for part in slices[1:]] + ["above"]
     prices = [
-        f"{border}: {decimal(number(part['unit_price']))} per {decimal(number(part['per']))} seconds"
+        f"{border}: {decimal(price * endless(price))} per {decimal(number(part['per']) * endless(price))} seconds"
         f" by {decimal(number(part['increment']))} seconds"
         for border, part in zip(borders, slices, strict=True)
+        for price in [number(part["unit_price"])]
     ]
     fee = number(band.get("connect_fee", "0")) if connects else NONE
     return ["steps: {" + ", ".join(prices) + "}"] + ([f"connect: {decimal(fee)}"] if fee else [])
@@ -65,7 +72,7 @@ def _window(band: Table) -> list[str]:
     due = band.get("min_due") == "yes"
     if "min" in band and factor != 1:
         lines.append(
-            f"commitment: {{amount: {nanos(least)}, overage: {decimal(factor)}, due: {'at end' if due else 'never'}}}"
+            f"commitment: {{amount: {ratio(least)}, overage: {ratio(factor)}, due: {'at end' if due else 'never'}}}"
         )
     elif least and due:
         lines.append(f"minimum: {nanos(least)}")
@@ -74,7 +81,7 @@ def _window(band: Table) -> list[str]:
 
 def _bands(bands: Sequence[Table], body: Callable[[Table], list[str]]) -> list[str]:
     """The bands by priority; one that holds always ends the list."""
-    ordered = sorted(bands, key=lambda band: -number(band.get("priority", "0")))
+    ordered = living(sorted(bands, key=lambda band: -number(band.get("priority", "0"))))
     whole = [
         place
         for place, band in enumerate(ordered)
@@ -92,6 +99,21 @@ def _bands(bands: Sequence[Table], body: Callable[[Table], list[str]]) -> list[s
         first, *others = _when(band, place) + body(band)
         lines += [f"  - {first}", *(f"    {line}" for line in others)]
     return lines
+
+
+def living(bands: Sequence[Table]) -> list[Table]:
+    """Those of the bands, the first before the others, to which the ones before leave any time. Tried at all times of
+    day when one begins or ends, on each weekday, on each day that has a name and on the one after it."""
+    named = {date for band in bands for date in band.get("dates", ())}
+    days = [EPOCH + timedelta(days=n) for n in range(28 * 366)]
+    near = [day for day in days if {f"{day:%m-%d}", f"{day - timedelta(days=1):%m-%d}"} & named]
+    times = sorted({clock(band[name]) % DAY for band in bands for name in ("from", "to")})
+    alive = set()
+    for day in [*days[:14], *days[180:194], *near]:
+        for time in times:
+            at = Fraction((day - EPOCH).days * DAY + time)
+            alive.add(next((place for place, band in enumerate(bands) if holds(band, at)), -1))
+    return [band for place, band in enumerate(bands) if place in alive]
 
 
 def _when(band: Table, place: int) -> list[str]:

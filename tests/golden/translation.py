@@ -10,13 +10,14 @@ Every number of the vector goes into the tariff as it stands; nothing is priced 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
 from tests.golden import timetables
-from tests.golden.calculator import NONE, Table, number
+from tests.golden.calculator import NONE, Table, number, stepped
 from tests.golden.uses import Translation, Use
 from tests.golden.words import (
     NotExpressible,
@@ -30,6 +31,7 @@ from tests.golden.words import (
     tier_text,
 )
 
+TIERED = ("graduated", "graduated_percentage", "volume")
 SWAPPED = {"up": "down", "down": "up"}
 
 
@@ -50,21 +52,26 @@ def translate(vector: Table) -> Translation:
 
 
 def _quantities(tariff: Table, model: str, usage: Sequence[Any]) -> Translation:
-    quantities = [number(u["quantity"] if isinstance(u, Mapping) else u) for u in usage] or [NONE]
     how = tariff.get("accumulate", "total")
+    quantities = [number(u["quantity"] if isinstance(u, Mapping) else u) for u in usage]
+    if not usage and how == "total":
+        quantities = [NONE]
     if how not in ("total", "running", "each"):
         raise NotExpressible(f"accumulate: {how}")
     chooses = None
     if len(usage) == 1 and isinstance(usage[0], Mapping) and how == "total" and model == "volume" and "tiers" in tariff:
         chooses = usage[0].get("tier_quantity")
     negative = any(q < 0 for q in quantities)
-    if how == "total" and negative:
+    nothing = _fee_of_nothing(tariff, model)
+    if how == "total" and (negative or nothing):
         quantities = [sum(quantities, NONE)]
-    if how == "running" and (negative or "min" in tariff):
+    if how == "running" and (negative or nothing or "min" in tariff):
         way = "levels"
         quantities = [sum(quantities[: n + 1], NONE) for n in range(len(quantities))]
     else:
-        way = "own" if how == "each" or chooses is not None or quantities[0] < 0 else "shared"
+        way = (
+            "own" if how == "each" or chooses is not None or nothing or any(q < 0 for q in quantities[:1]) else "shared"
+        )
     uses = [_use(tariff, model, q, "p" if way == "shared" else f"p{n}") for n, q in enumerate(quantities)]
     if chooses is not None:
         uses = [Use("p0", uses[0].quantity, chooses=number(chooses))]
@@ -73,11 +80,41 @@ def _quantities(tariff: Table, model: str, usage: Sequence[Any]) -> Translation:
     if chooses is not None:
         words.lines.append("tier_by: tier_quantity")
     rules = [words.rule("r", "m", over)]
+    if nothing:
+        if chooses is not None:
+            raise NotExpressible("a fee for usage of nothing in a tier that another quantity chooses")
+        lines = [f"price: {nothing}", "zero_usage: fee", *limit_lines(tariff)]
+        rules.insert(0, rule_text("nothing", f"m, quantity: to {_unbilled(tariff, words.scale)}", lines, over))
     if any(use.back for use in uses):
         back, back_model = mirrored(tariff, model)
         rules.append(_Words(back, back_model, [], words.scale).rule("back", "b", over))
     text = file_text(words.unit, words.scale, rules, backwards=len(rules) > 1)
     return Translation(text, tuple(uses), way, words.scale, choppable=way != "own" and not negative)
+
+
+def _fee_of_nothing(tariff: Table, model: str) -> str:
+    """The fee of a first tier up to 0, which is due for usage of nothing and no other; '' where there is none."""
+    first = tariff["tiers"][0] if "tiers" in tariff and model in TIERED else {"up_to": None}
+    if first["up_to"] is None or number(first["up_to"]) > 0 or tariff.get("zero_usage_flat_fee") != "first_tier":
+        return ""
+    fee = number(first["flat_fee"])
+    return price_text(NONE, fee=fee) if fee else ""
+
+
+def _unbilled(tariff: Table, scale: int) -> str:
+    """The greatest quantity of which nothing is billed: the allowance, and what is rounded away."""
+    free, step = number(tariff.get("free_units", "0")), number(tariff.get("increment", "0"))
+    mode = tariff.get("increment_rounding", "up") if step else "none"
+    late = tariff.get("free_applies") == "after_increment"
+
+    def billed(quantity: Fraction) -> bool:
+        rest = quantity if late else max(NONE, quantity - free)
+        rest = stepped(rest, step, mode)
+        return rest > (free if late else 0)
+
+    unit = Fraction(1, 10**scale)
+    most = bisect_left(range(int((free + 2 * step) / unit) + 2), True, key=lambda n: billed(n * unit))
+    return decimal((most - 1) * unit)
 
 
 def _use(tariff: Table, model: str, quantity: Fraction, payer: str) -> Use:
@@ -151,7 +188,9 @@ class _Words:
     def zero_usage(self) -> str:
         if self.tariff.get("zero_usage_flat_fee") != "first_tier" or "block_tiers" in self.tariff:
             return ""
-        return "\nzero_usage: fee" if number(self.tariff["tiers"][0]["flat_fee"]) else ""
+        first = self.tariff["tiers"][0]
+        dead = first["up_to"] is not None and number(first["up_to"]) <= 0  # told by a rule for usage of nothing
+        return "\nzero_usage: fee" if number(first["flat_fee"]) and not dead else ""
 
     def packages(self) -> str:
         """Started packages; whole or nearest ones start late: the first begins where it counts."""
@@ -170,20 +209,18 @@ class _Words:
 
     def tiers(self, volume: bool) -> str:
         entries: list[str] = []
-        low, text = NONE, ""
+        low, text, alive = NONE, "", False
         for tier in _tiers(self.tariff):
-            high = None if tier["up_to"] is None else number(tier["up_to"])
-            if high is not None and high <= low:
-                if not entries and self.zero_usage():
-                    raise NotExpressible("a fee for usage of zero only")
+            high, text = None if tier["up_to"] is None else number(tier["up_to"]), tier_text(tier)
+            alive = high is None or high > low
+            if not alive:
                 continue
-            text = tier_text(tier)
             entries.append(f"{'above' if high is None else f'to {decimal(high)}'}: {text}")
             if high is None:
                 return "{" + ", ".join(entries) + "}"
             low = high
         if volume:
-            entries[-1] = f"above: {text}"
+            entries = [*(entries[:-1] if alive else entries), f"above: {text}"]
         else:
             entries.append("above: free")
         return "{" + ", ".join(entries) + "}"

@@ -145,7 +145,7 @@ def judge_split(vector: Table) -> Verdict:
 
 
 def _numbers(texts: Sequence[str] | None) -> tuple[Fraction, ...] | None:
-    return None if texts is None else tuple(number(text) for text in texts)
+    return None if not texts else tuple(number(text) for text in texts)
 
 
 def _words(nanos: Nanos, exact: Figures) -> str:

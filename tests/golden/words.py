@@ -27,13 +27,15 @@ def scaled(value: Any, factor: Fraction) -> Any:
 
 
 def plainer(tariff: Table) -> Table:
-    """The same tariff without caps of nothing and commitments to nothing, which have no words: with a cap of nothing
-    all is free, beyond a commitment to nothing all is multiplied."""
-    if number(tariff.get("max", "1")) == 0 and tariff.get("max_strategy", "cap") in ("cap", "free"):
-        tariff = {k: v for k, v in (scaled(tariff, NONE) | committed(tariff)).items() if k != "max"}
-    if "overage_factor" in tariff and number(tariff.get("min", "1")) == 0:
+    """The same tariff without caps of nothing (a nano is the least there is) and commitments to nothing, which have no
+    words: with a cap of nothing all is free, beyond a commitment to nothing all is multiplied."""
+    least = number(tariff.get("min", "0")) * number(tariff.get("min_prorate", "1"))
+    if "overage_factor" in tariff and "min" in tariff and least == 0:
         factor = number(tariff["overage_factor"])
         tariff = {k: v for k, v in scaled(tariff, factor).items() if k != "overage_factor"}
+    most, caps = number(tariff.get("max", "1")), tariff.get("max_strategy", "cap") in ("cap", "free")
+    if caps and (most == 0 or (most < Fraction(1, 10**9) and least <= most)):
+        tariff = {k: v for k, v in (scaled(tariff, NONE) | committed(tariff)).items() if k != "max"}
     return tariff
 
 
@@ -62,6 +64,21 @@ def decimals(value: Fraction) -> int:
     return places
 
 
+def ratio(value: Fraction) -> str:
+    """Digits, over a whole number where they would not end: '137.8/31'."""
+    parts = endless(value)
+    return decimal(value) if parts == 1 else f"{decimal(value * parts)}/{parts}"
+
+
+def endless(value: Fraction) -> int:
+    """The least whole number of times that a number has an end as a decimal one."""
+    parts = value.denominator
+    for prime in (2, 5):
+        while parts % prime == 0:
+            parts //= prime
+    return parts
+
+
 def nanos(value: Fraction) -> str:
     """An amount in whole nanos, what is below a nano dropped."""
     return decimal(Fraction(value * 10**9 // 1, 10**9))
@@ -80,12 +97,12 @@ def tier_text(tier: Table) -> str:
 def price_text(price: Fraction, fee: Fraction = NONE, step: Fraction | None = None) -> str:
     """'5 flat + 0.10 per 1', 'free', '1 per started 1000'; a price without end is one of several units."""
     term = ""
-    if price and step is not None:
+    units = endless(price)
+    if price and step is not None and units == 1:
         term = f"{decimal(price)} per started {decimal(step)}"
+    elif price and step is not None:
+        term = f"{decimal(price * units)} per {decimal(step * units)} by {decimal(step)}"
     elif price:
-        units = price.denominator // (price.denominator & -price.denominator)
-        while units % 5 == 0:
-            units //= 5
         term = f"{decimal(price * units)} per {units}"
     parts = [f"{decimal(fee)} flat"] * bool(fee) + [term] * bool(term)
     return " + ".join(parts) or "free"
@@ -100,7 +117,7 @@ def limit_lines(tariff: Table) -> list[str]:
         return [f"minimum: {nanos(least)}", f"cap: {nanos(least)}"]
     lines = []
     if factor != 1:
-        lines.append(f"commitment: {{amount: {nanos(least)}, overage: {decimal(factor)}, due: at end}}")
+        lines.append(f"commitment: {{amount: {ratio(least)}, overage: {ratio(factor)}, due: at end}}")
     elif least:
         lines.append(f"minimum: {nanos(least)}")
     if most is not None:

@@ -156,6 +156,7 @@ def test_what_is_billed_of_a_quantity(lines: str, quantity: int, billed: int) ->
         ("minimum: 0.01\ncount: {over: event}", PAGES, {"minimum_nanos": 10_000_000, "scope": "event"}),
         ("commitment: {amount: 10, overage: 2}\ncount: {over: month}", PAGES, {"overage": Overage(Fraction(10 * UNIT), Fraction(2)), "minimum_nanos": 10 * UNIT}),
         ("commitment: {amount: 10, overage: 150%, due: never}\ncount: {over: month}", PAGES, {"overage": Overage(Fraction(10 * UNIT), Fraction(3, 2)), "minimum_nanos": 0}),
+        ("commitment: {amount: 137.8/31, overage: 4/3}\ncount: {over: month}", PAGES, {"overage": Overage(Fraction(1378 * UNIT, 310), Fraction(4, 3)), "minimum_nanos": 4_445_161_290}),
         ("commitment: {amount: 10}\ncount: {over: month}", PAGES, {"overage": None, "minimum_nanos": 10 * UNIT}),
         ("count: {over: year}", PAGES, {"scope": "year"}),
         ("count: {over: 24h from first paid}", PAGES, {"scope": "anchored", "length_us": 86_400 * 10**6}),

@@ -121,6 +121,7 @@ SENSE = [
     ("price: 1\nround: up to 0.5 pages", "rules.r.round", "finer than meter 'm' counts", "scale is 0"),
     (f"price: 1\ncommitment: {{amount: 0}}{DAY}", "rules.r.commitment", "a commitment to nothing", "amount: 10"),
     (f"price: 1\ncommitment: {{amount: 1, overage: 2000}}{DAY}", "rules.r.commitment.overage", "no factor from 0 to 1,000", "1.5"),
+    (f"price: 1\ncommitment: {{amount: 1/0, overage: 2}}{DAY}", "rules.r.commitment.amount", "'0' is no whole number from 1", "as in 1"),
     (f"price: 1\ncommitment: {{overage: 2}}{DAY}", "rules.r.commitment.amount", "'amount' is missing", "amount: 10"),
     ("price: 1\nreprice: up", "rules.r.reprice", "'up' is none of the choices", "down or never"),
     ("price: 1\ncrossing: maybe", "rules.r.crossing", "'maybe' is no way to cross a border", "cut, start"),
