@@ -8,8 +8,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 # Arguments for pytest, as in: make unit ARGS="-k codec"
 ARGS ?=
+# How many worlds `make simulate` runs, from seed 0 on.
+SEEDS ?= 1000
 
-.PHONY: help setup demo up down status reset test lint types unit bench clean lock
+.PHONY: help setup demo up down status reset test lint types unit bench chaos clean lock
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -45,8 +47,17 @@ types: $(STAMP) ## mypy --strict over everything
 unit: $(STAMP) ## The tests that need no services
 	$(BIN)/pytest -m "not services" $(ARGS)
 
+simulate: $(STAMP) ## Run the pipeline in memory through SEEDS worlds of faults and check each
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+soak: $(STAMP) ## The same without end: worlds until one fails or you stop it
+	@$(BIN)/python -m tests.simulation --soak --from $(SEEDS)
+
 bench: $(STAMP) ## Measure speed: a table, and JSON lines
 	@$(BIN)/python -m tests.bench
+
+chaos: $(STAMP) ## Kill, stop, cut off and fill up real processes for a quarter of an hour: nothing may be lost
+	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
 
 clean: down ## Remove .venv, caches and local data
 	rm -rf .venv .nanotally .pytest_cache .ruff_cache .mypy_cache .hypothesis build *.egg-info
