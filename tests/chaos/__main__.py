@@ -15,7 +15,8 @@ from types import FrameType
 
 from tests.chaos.run import Plan, Run
 
-MINUTES = 14.0
+MINUTES = 13.5
+KILLS = 100  # at least, in a run of that length
 SHORT_MINUTES = 0.7
 
 
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     plan = Plan(
         seed=seed,
         minutes=SHORT_MINUTES if given.short else given.minutes,
+        kills=KILLS if given.minutes >= MINUTES and not given.short and not given.only else 0,
         short=given.short,
         only=tuple(name for name in given.only.split(",") if name),
     )

@@ -15,6 +15,7 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -174,12 +175,12 @@ class Price:
         self.total = lambda s: nanos * (s.quantity if most is None else min(s.quantity, most))
         return self
 
-    def graduated(self, *tiers: tuple[int | None, int]) -> Price:
-        def step(s: State) -> int:
-            half = 2 if s.use["attributes"].get("mode") == "batch" else 1
-            return s.exact + (tiered(tiers, s.quantity) - tiered(tiers, s.quantity - s.use["quantity"])) // half
+    def graduated(self, *tiers: tuple[int | None, Nanos]) -> Price:
+        def total(s: State) -> Nanos:
+            step = tiered(tiers, s.quantity) - tiered(tiers, s.quantity - s.use["quantity"])
+            return s.exact + (Fraction(step, 2) if s.use["attributes"].get("mode") == "batch" else step)
 
-        self.total = step
+        self.total = total
         return self
 
     def each(self, price: Callable[[Record, int], int]) -> Price:
@@ -191,7 +192,7 @@ class Price:
         self.cap = cap
         return self
 
-    total: Callable[[State], int]
+    total: Callable[[State], Nanos]
     cap: int | None = None
 
     def start(self, booked_at: int, told: int) -> int:
@@ -208,16 +209,21 @@ class Price:
         return int(at.timestamp()) * 1_000_000
 
 
+Nanos = int | Fraction
+
+
 class State:
     """A scope: what was used, exact total, what was charged."""
 
     def __init__(self) -> None:
-        self.quantity = self.uses = self.exact = self.charged = 0
+        self.quantity = self.uses = self.charged = 0
+        self.exact: Nanos = 0
         self.use: Record = {}
 
 
-def tiered(tiers: tuple[tuple[int | None, int], ...], quantity: int) -> int:
-    done = total = 0
+def tiered(tiers: tuple[tuple[int | None, Nanos], ...], quantity: int) -> Nanos:
+    done = 0
+    total: Nanos = 0
     for until, nanos in tiers:
         here = quantity if until is None else min(quantity, until)
         total += max(0, here - done) * nanos
@@ -513,9 +519,10 @@ class Ledger:
         scope.uses += 1
         scope.use = use
         scope.exact = price.total(scope)
-        capped = scope.exact if price.cap is None else min(scope.exact, price.cap)
-        told = (line["total_after"], line["remainder_after"], line["charged_before"], line["amount_nanos"])
-        self.all.same(f"{self.place}: {line['rule']}", told, (scope.exact, 0, scope.charged, capped - scope.charged))
+        capped = scope.exact // 1 if price.cap is None else min(scope.exact // 1, price.cap)
+        rest = Fraction(line["remainder_after"], line["remainder_den"]) if line["remainder_after"] else 0
+        told = (line["total_after"] + rest, line["charged_before"], line["amount_nanos"])
+        self.all.same(f"{self.place}: {line['rule']}", told, (scope.exact, scope.charged, capped - scope.charged))
         scope.charged = capped
         self.all.same(
             f"{self.place}: paid beside a pass", line["paid_nanos"], 0 if line["pass"] else line["amount_nanos"]

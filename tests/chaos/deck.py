@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from tests.chaos import faults, intruders, places
 from tests.chaos.faults import Fault
@@ -39,21 +40,19 @@ SHORT = ("kill-all", "kill-clickhouse", "cut-kafka", "cut-clickhouse")
 
 
 class Deck:
-    """Draws from a shuffled deck, which is shuffled anew when it is used up."""
+    """A shuffled deck, shuffled anew when it is used up."""
 
     def __init__(self, rng: random.Random, only: tuple[str, ...] = (), short: bool = False) -> None:
         """only: names of faults. Raises KeyError for a name that there is not."""
         self._rng = rng
         self._names = list(only or (SHORT if short else ALL))
         self._faults = {name: ALL[name] for name in self._names}
-        self._left: list[str] = []
         self.unused = set(self._names)
 
-    def draw(self) -> tuple[str, Fault]:
-        """The next fault and its name."""
-        if not self._left:
-            self._left = self._names[:]
-            self._rng.shuffle(self._left)
-        name = self._left.pop()
-        self.unused.discard(name)
-        return name, self._faults[name]
+    def deal(self) -> Iterator[tuple[str, Fault]]:
+        """Faults and their names, without end. One counts as used when the next is asked for."""
+        while True:
+            self._rng.shuffle(self._names)
+            for name in self._names:
+                yield name, self._faults[name]
+                self.unused.discard(name)

@@ -78,14 +78,13 @@ class Proxy:
         try:
             await self._held()
             if self._mode == "cut":
-                return
+                raise ConnectionRefusedError
             there, back = await asyncio.open_connection(HOST, self.target)
-        except OSError:  # the server is down
+        except OSError:  # cut, or the server is down: the client is to know
+            writer.transport.abort()
             return
         finally:
             self._writers.discard(writer)
-            if self._mode == "cut":
-                writer.transport.abort()
         self._pass(reader, back)
         self._pass(there, writer)
 

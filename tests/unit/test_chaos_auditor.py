@@ -1,0 +1,96 @@
+"""The auditor of the chaos runs: clean over a ledger as it should be, and it sees every kind of spoiling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.chaos import auditor
+from tests.chaos.auditor import Auditor, Ledger, Price
+from tests.support import ledger_world
+from tests.support.ledger_world import BOOK, PARTITIONS, World, world
+
+SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "avsc"
+
+
+class InMemory(Auditor):
+    """Reads the topics of a world instead of Kafka's."""
+
+    def __init__(self, made: World) -> None:
+        super().__init__("", "", "", "", SCHEMAS)
+        usage = ledger_world._usage(BOOK, {})
+        self._topics = made.topics | {"usage": {p: list(enumerate(v for _, v in usage[p])) for p in usage}}
+
+    def records(self, topic: str, partition: int) -> Iterator[Any]:
+        for offset, value in self._topics[topic].get(partition, []):
+            yield SimpleNamespace(offset=offset, value=value)
+
+
+@pytest.fixture(autouse=True)
+def prices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the world's tariff."""
+    tokens = Price("month").graduated((100, Fraction(1000, 3)), (None, 7))
+    monkeypatch.setattr(
+        auditor, "PRICES", {("t", "pages"): Price("day", ("item",)).flat(5_000_000, most=1), ("t", "tokens"): tokens}
+    )
+
+
+def audited(made: World) -> InMemory:
+    found = InMemory(made)
+    for partition in range(PARTITIONS):
+        Ledger(found, partition).audit()
+    return found
+
+
+def test_a_ledger_as_it_should_be_is_clean() -> None:
+    found = audited(world())
+    assert (found.differences, found.lost, found.twice) == ([], 0, 0)
+    assert found.counts["prices worked out again"] > 50
+    assert found.counts["duplicates"] == 1
+
+
+def test_a_charge_that_is_missing_is_lost() -> None:
+    made = world()
+    made.remove("charges", "Charge", 5)
+    assert audited(made).lost == 1
+
+
+def test_a_charge_that_is_there_twice_is_told() -> None:
+    made = world()
+    made.double("charges", "Charge", 3)
+    assert audited(made).twice > 0
+
+
+def test_a_reject_that_is_missing_is_lost() -> None:
+    made = world()
+    made.remove("rejects", "Reject")
+    assert audited(made).lost == 1
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "told"),
+    [
+        (lambda charge: charge.update(paid_nanos=charge["paid_nanos"] + 1), "paid"),
+        (lambda charge: charge["lines"][0].update(amount_nanos=1), "pages"),
+        (lambda charge: charge["lines"][0].update(total_after=charge["lines"][0]["total_after"] + 1), "pages"),
+        (lambda charge: charge["lines"][0].update(base_before=charge["lines"][0]["base_before"] + 1), "divided before"),
+        (lambda charge: charge["lines"][0]["shares"][0].update(nanos=charge["paid_nanos"]), "share"),
+        (lambda charge: charge["event"].update(quantity=2), "the use"),
+        (lambda charge: charge.update(usage_partition=7), "partition"),
+    ],
+)
+def test_a_charge_that_is_not_right_is_told(spoiled: Callable[[dict[str, Any]], None], told: str) -> None:
+    made = world()
+    made.spoil("charges", "Charge", spoiled)
+    assert any(told in difference for difference in audited(made).differences)
+
+
+def test_a_duplicate_that_is_none_is_told() -> None:
+    made = world()
+    made.spoil("charges", "Chunk", lambda chunk: chunk["duplicates"].append(1))
+    assert audited(made).twice == 1
