@@ -11,7 +11,7 @@ ARGS ?=
 # How many worlds `make simulate` runs, from seed 0 on.
 SEEDS ?= 1000
 
-.PHONY: help setup demo up down status reset test lint types unit bench chaos clean lock
+.PHONY: help setup demo up down status reset test lint types unit simulate soak bench chaos clean lock
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
