@@ -163,13 +163,21 @@ def view(name: str, found: Found, why_nothing: Callable[[Mapping[str, Any]], str
         first["rule"],
         first["version"],
         tuple(sorted(shares.items(), key=lambda share: (_ORDER.get(share[0].split(":")[0], 1), share[0]))),
-        "" if use["paid_nanos"] else why_nothing(use),
+        _note(first) if use["paid_nanos"] else why_nothing(use),
     )
+
+
+def _note(line: Mapping[str, Any]) -> str:
+    """What a reader of the shares must know: under a pass they go to its pool first."""
+    return f"by pass {line['pass']}, shared out when it ends" if line["pass"] is not None else ""
 
 
 _ORDER = {"creator": 0, "party": 1, "pool": 2, "platform": 3}
 _NOTES = {
     "max_price": "the tariff asks more than the use's max_price",
+    "price": "the tariff refuses such a use, or the price that came with it is none or out of its bounds",
+    "limit": "the scope would hold more than its rule allows",
+    "out_of_range": "quantity or total would leave what can be counted",
     "no_tariff": "no tariff is in force for this product; the use is kept and can be priced later",
     "unknown_meter": "the product's tariff does not know this meter; the use is kept and can be priced later",
     "no_rule": "no rule of the tariff matches; the use is kept and can be priced later",

@@ -244,7 +244,7 @@ def test_nothing_connects_before_the_first_use() -> None:
         pass
 
 
-def charged(paid: int, before: int, shares: list[tuple[str, int]]) -> Found:
+def charged(paid: int, before: int, shares: list[tuple[str, int]], under: str | None = None) -> Found:
     line = {
         "rule": "article",
         "version": 3,
@@ -260,7 +260,7 @@ def charged(paid: int, before: int, shares: list[tuple[str, int]]) -> Found:
         "remainder_den": 1,
         "amount_nanos": paid,
         "paid_nanos": paid,
-        "pass": None,
+        "pass": under,
         "variant": "",
         "uses_before": 0,
         "over_before": 0,
@@ -284,6 +284,11 @@ def receipt(found: Found | None) -> str:
 def test_a_charge_reads_with_the_creators_share_first() -> None:
     found = charged(5_000_000, 0, [("platform", 500_000), ("creator:ana", 4_500_000)])
     assert receipt(found) == "0.005 USD · article v3 · ana 0.0045 · platform 0.0005"
+
+
+def test_a_charge_under_a_pass_says_that_it_is_shared_out_later() -> None:
+    found = charged(5_000_000, 0, [("pool:media/day", 5_000_000)], under="day")
+    assert receipt(found) == "0.005 USD · article v3 · by pass day, shared out when it ends · media/day 0.005"
 
 
 def test_a_free_charge_says_why() -> None:
