@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT_S = 10
 ANSWER_TIMEOUT_S = 300
+# A server whose machine vanishes says nothing: after 10 s of silence it is asked every 5 s, and given up after 3 times.
+KEEPALIVE_S = (10, 5, 3)
 FIRST_WAIT_S = 0.05
 LONGEST_WAIT_S = 5.0
 MESSAGE_CHARACTERS_MAX = 600
@@ -117,6 +119,7 @@ class ClickHouse:
             password=self.address.password,
             connect_timeout=CONNECT_TIMEOUT_S,
             send_receive_timeout=ANSWER_TIMEOUT_S,
+            tcp_keepalive=KEEPALIVE_S,
             client_name="nanotally",
             settings={"server_side_params": True},
         )

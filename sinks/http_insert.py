@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import socket
 from typing import Any
 from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from nanotally.sinks.client import ANSWER_TIMEOUT_S, Address, refusal
+from nanotally.sinks.client import ANSWER_TIMEOUT_S, KEEPALIVE_S, Address, refusal
 from nanotally.streams.errors import NanotallyError, Transient
 
 
@@ -25,10 +26,9 @@ class HttpInserts:
         headers = {"X-ClickHouse-User": self._address.user, "Content-Type": "application/octet-stream"}
         if self._address.password:
             headers["X-ClickHouse-Key"] = self._address.password
-        if self._connection is None:
-            host, _, port = self._address.http.rpartition(":")
-            self._connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ANSWER_TIMEOUT_S)
         try:
+            if self._connection is None:
+                self._connection = self._connected()
             self._connection.request("POST", f"/?{urlencode(parameters)}", body=_stream(batch), headers=headers)
             answer = self._connection.getresponse()
             text = answer.read()
@@ -43,6 +43,16 @@ class HttpInserts:
         if answer.status != http.client.OK or answer.headers.get("X-ClickHouse-Exception-Code"):
             self.close()  # the server may not have read the whole request
             raise self._refused(answer, text)
+
+    def _connected(self) -> http.client.HTTPConnection:
+        host, _, port = self._address.http.rpartition(":")
+        connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=ANSWER_TIMEOUT_S)
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), KEEPALIVE_S, strict=True):
+            if hasattr(socket, name):  # not everywhere, or by another name
+                connection.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        return connection
 
     def close(self) -> None:
         """Gives the connection up; the next insert makes a new one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pytest
 from clickhouse_driver import errors as driver_errors
 
-from nanotally.sinks.client import PASSING, Address, explained, patiently, refusal, waits
+from nanotally.sinks.client import KEEPALIVE_S, PASSING, Address, ClickHouse, explained, patiently, refusal, waits
 from nanotally.sinks.http_insert import HttpInserts
 from nanotally.streams.errors import BrokenInvariant, InvalidInput, NotFound, Transient
 
@@ -149,3 +150,13 @@ def test_a_refused_bulk_insert_says_why(
     ((path, headers),) = http_server.seen  # type: ignore[attr-defined]
     assert "s3cret" not in path
     assert (headers["X-ClickHouse-User"], headers["X-ClickHouse-Key"]) == ("ana", "s3cret&")
+
+
+def test_a_server_that_vanishes_without_a_word_is_noticed(http_server: HTTPServer) -> None:
+    """Else an insert would wait for minutes for a machine that is gone."""
+    inserts = HttpInserts(Address("n:1", "ledger", http=f"127.0.0.1:{http_server.server_port}"))
+    connection = inserts._connected()
+    assert connection.sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    connection.close()
+    driver = ClickHouse(Address("n:1"))._connect()
+    assert driver.connection.tcp_keepalive == KEEPALIVE_S
