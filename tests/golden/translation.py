@@ -176,7 +176,7 @@ class _Words:
             case "flat" | "increment":
                 return f"price: {price_text(self.value('unit_price') / self.value('per', '1'))}"
             case "percentage":
-                return f"price: {decimal(self.value('rate_percent'))}%"
+                return f"price: {tier_text({'rate_percent': self.tariff['rate_percent'], 'flat_fee': '0'})}"
             case "package":
                 return self.packages()
             case "volume":

@@ -86,7 +86,7 @@ def nanos(value: Fraction) -> str:
 
 def tier_text(tier: Table) -> str:
     fee = number(tier["flat_fee"])
-    if "rate_percent" in tier and "package_size" not in tier:
+    if "rate_percent" in tier and "package_size" not in tier and endless(number(tier["rate_percent"])) == 1:
         rate = f"{decimal(number(tier['rate_percent']))}%"
         return f"{decimal(fee)} flat + {rate}" if fee else rate
     step = number(tier["package_size"]) if "package_size" in tier else None
@@ -120,7 +120,7 @@ def limit_lines(tariff: Table) -> list[str]:
         lines.append(f"commitment: {{amount: {ratio(least)}, overage: {ratio(factor)}, due: at end}}")
     elif least:
         lines.append(f"minimum: {nanos(least)}")
-    if most is not None:
+    if most is not None and factor:  # without a price for what is above, nothing is
         if factor != 1:
             most = least + (most - least) * factor
         lines.append(f"cap: {nanos(most)}")
