@@ -16,6 +16,7 @@ from pathlib import Path
 from nanotally.streams.errors import InvalidInput
 
 SERVICES_FILE = Path(".nanotally") / "services.json"
+DATABASE = "nanotally"
 STAGES = ("payers", "accounts", "sink")  # in the order of their web ports
 
 # Variable -> (name in services.json or None, default).
@@ -25,7 +26,7 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
     "NANOTALLY_CLICKHOUSE_HTTP": ("clickhouse_http", "localhost:8123"),
     "NANOTALLY_CLICKHOUSE_USER": (None, "default"),
     "NANOTALLY_CLICKHOUSE_PASSWORD": (None, ""),
-    "NANOTALLY_DATABASE": ("database", "nanotally"),
+    "NANOTALLY_DATABASE": ("database", DATABASE),
     "NANOTALLY_PREFIX": (None, ""),
     "NANOTALLY_STATE": (None, str(Path(".nanotally") / "state")),
     "NANOTALLY_WEB_PORT": ("web_port", "6066"),
@@ -45,7 +46,7 @@ class Environment:
     clickhouse_http: str = "localhost:8123"
     clickhouse_user: str = "default"
     clickhouse_password: str = field(default="", repr=False)
-    database: str = "nanotally"
+    database: str = DATABASE
     prefix: str = ""
     state: Path = Path(".nanotally") / "state"
     web_port: int = 6066
@@ -162,6 +163,6 @@ def _state_folder(text: str, folder: Path | None) -> Path:
 
 def _web_port(text: str) -> int:
     last = 65536 - len(STAGES)
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= last:
+    if len(text) > 5 or not text.isascii() or not text.isdigit() or not 0 < int(text) <= last:
         raise InvalidInput(f"NANOTALLY_WEB_PORT: {text!r} is no port; write a number from 1 to {last}")
     return int(text)

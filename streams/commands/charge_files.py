@@ -143,7 +143,7 @@ def _entries(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     continue
                 try:
                     entry = json.loads(text)
-                except ValueError as e:
+                except (ValueError, RecursionError) as e:
                     raise InvalidInput(f"{path}:{number}: no JSON ({e}); see docs/proofs.md") from e
                 if not isinstance(entry, dict):
                     raise InvalidInput(f"{path}:{number}: no table of names and values; see docs/proofs.md")

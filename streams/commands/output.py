@@ -22,8 +22,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def say_json(document: Any) -> None:
-    """One line of JSON on standard output."""
-    typer.echo(json.dumps(document, ensure_ascii=False, default=str))
+    """One line of JSON on standard output. Halves of characters, which an input may have escaped, are escaped again."""
+    text = json.dumps(document, ensure_ascii=False, default=str)
+    typer.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def plain(value: Any) -> Any:

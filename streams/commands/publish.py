@@ -107,7 +107,7 @@ class _Refusals:
     def __enter__(self) -> _Refusals:
         if self._keep_in is not None:
             try:
-                self._kept = self._keep_in.open("w", encoding="utf-8")
+                self._kept = self._keep_in.open("w", encoding="utf-8", errors="backslashreplace")
             except OSError as e:
                 raise InvalidInput(f"--reject-file {self._keep_in} cannot be written: {e.strerror}") from e
         return self

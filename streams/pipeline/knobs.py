@@ -44,6 +44,7 @@ class Knobs:
         )
 
 
+DIGITS_MAX = 15
 SUPERVISOR = "NANOTALLY_SUPERVISOR"  # set by the supervisor for its children
 
 
@@ -55,6 +56,6 @@ def checkpoints_folder(variables: Mapping[str, str]) -> Path | None:
 
 def _number(variables: Mapping[str, str], name: str, default: str) -> float:
     text = variables.get(name, default).strip()
-    if not text.isascii() or not text.replace(".", "", 1).isdigit() or float(text) <= 0:
+    if len(text) > DIGITS_MAX or not text.isascii() or not text.replace(".", "", 1).isdigit() or float(text) <= 0:
         raise InvalidInput(f"{name}: {text!r} is no number above zero")
     return float(text)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import datums, files, stage
+from tests.fuzz import commands, datums, files, stage
 from tests.fuzz.runner import Case
 
-TARGETS: Mapping[str, Case] = {"codec": datums.case, "stage": stage.case, "files": files.case}
+TARGETS: Mapping[str, Case] = {
+    "codec": datums.case,
+    "stage": stage.case,
+    "files": files.case,
+    "commands": commands.case,
+}
