@@ -170,6 +170,12 @@ def test_a_broker_that_is_away_is_told_within_its_time() -> None:
         Publisher("127.0.0.1:1", product="news").use("page.view", payer="p", item="i")
 
 
+def test_a_publisher_may_be_told_to_give_up_soon(kafka: str, topics: str) -> None:
+    """Its client wants to wait for 30 s for any single answer, and would not be made with less."""
+    with Publisher(kafka, product="news", prefix=topics, delivery_timeout_s=5.0) as nano:
+        assert nano.use("page.view", payer="p-1", item="/a").wait(5.0)[1] >= 0
+
+
 def test_inside_a_running_event_loop_the_publisher_works_too(kafka: str, topics: str) -> None:
     async def notebook() -> str:
         with Publisher(kafka, product="news", prefix=topics) as nano:
