@@ -23,8 +23,16 @@ class InMemory(Auditor):
 
     def __init__(self, made: World) -> None:
         super().__init__("", "", "", "", SCHEMAS)
+        self.rows: list[str] = []
         usage = ledger_world._usage(BOOK, {})
         self._topics = made.topics | {"usage": {p: list(enumerate(v for _, v in usage[p])) for p in usage}}
+
+    def partitions(self, topic: str) -> list[int]:
+        return sorted(self._topics.get(topic, {}))
+
+    def ask(self, sql: str) -> list[str]:
+        """ClickHouse, with what the test puts into `rows`, the same for all tables."""
+        return self.rows if ".rejects" in sql else []
 
     def records(self, topic: str, partition: int) -> Iterator[Any]:
         for offset, value in self._topics[topic].get(partition, []):
@@ -94,3 +102,45 @@ def test_a_duplicate_that_is_none_is_told() -> None:
     made = world()
     made.spoil("charges", "Chunk", lambda chunk: chunk["duplicates"].append(1))
     assert audited(made).twice == 1
+
+
+def test_sums_of_accounts_that_are_not_the_ledgers_are_told() -> None:
+    found = audited(world())
+    found.accounts()
+    assert not [difference for difference in found.differences if difference.startswith("earnings")]
+    spoiled = world()
+    spoiled.spoil("earnings", "Earning", lambda earning: earning.update(amount_nanos=earning["amount_nanos"] + 1))
+    found = audited(spoiled)
+    found.accounts()
+    assert len([difference for difference in found.differences if difference.startswith("earnings")]) == 1
+
+
+def test_a_payout_that_forgets_what_was_carried_is_told() -> None:
+    found = audited(world())
+    found.settled()
+    assert not [difference for difference in found.differences if "brought" in difference]
+    spoiled = world()
+    spoiled.spoil("payouts", "Payout", lambda payout: payout.update(brought_nanos="7"))
+    found = audited(spoiled)
+    found.settled()
+    assert any("brought" in difference for difference in found.differences)
+
+
+@pytest.mark.parametrize(
+    ("rows", "lost", "twice"),
+    [(["0\t0\t0", "0\t3\t0"], 0, 0), (["0\t0\t0"], 1, 0), (["0\t0\t0", "0\t3\t0", "0\t3\t0"], 0, 1)],
+)
+def test_rows_of_clickhouse_that_are_missing_or_there_twice_are_counted(rows: list[str], lost: int, twice: int) -> None:
+    found = InMemory(world())
+    found.rows = rows
+    found.offsets["rejects"][0] = {0: 0, 3: 0}
+    found.warehouse()
+    assert (found.lost, found.twice, bool(found.differences)) == (lost, twice, bool(lost or twice))
+
+
+def test_a_row_of_clickhouse_with_another_amount_is_told() -> None:
+    found = InMemory(world())
+    found.rows = ["0\t0\t5"]
+    found.offsets["rejects"][0] = {0: 4}
+    found.warehouse()
+    assert found.differences
