@@ -94,15 +94,15 @@ def verify(path: Path) -> Verified:
                 _verify_charge(number, entry["charge"], tariffs, catalogs, verified)
                 continue
             rules = from_document(entry["document"]) if kind == "tariff" else catalog_from_document(entry["document"])
-            told = entry["content_hash"]
+            told, own = entry["content_hash"], rules.content_hash
         except (InvalidDatum, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, AssertionError) as e:
             said = f"{path}:{number}: no line of a file of charges ({type(e).__name__}: {e}); see docs/proofs.md"
             raise InvalidInput(said) from e
-        if rules.content_hash != told:
-            problem = f"content_hash: the document's own is {rules.content_hash[:HASH_DIGITS]}, the line has {told}"
+        if own != told:
+            problem = f"content_hash: the document's own is {own[:HASH_DIGITS]}, the line has {told}"
             verified.differences.append(Difference(number, "", "content_hash", problem))
         if isinstance(rules, TariffVersion):
-            tariffs[rules.content_hash[:HASH_DIGITS]] = rules
+            tariffs[own[:HASH_DIGITS]] = rules
             verified.tariffs.append(f"{rules.tariff} v{rules.version}")
         else:
             catalogs.append(rules)
