@@ -197,8 +197,8 @@ class Variants:
             return {}
         self.amounts.fitting(self.base.name, unit / 10**12)
         tiers = r.choice(((), (Tier(None, self.price()),)))
-        source = r.choice(("event", "catalog"))
-        return {"tiers": tiers, "price_from": PriceFrom(source, "price", bounds[0], bounds[1], unit)}
+        source, up_to = r.choice(("event", "catalog")), r.choice((None, None, 1, 3 * 10**self.scale))
+        return {"tiers": tiers, "price_from": PriceFrom(source, "price", bounds[0], bounds[1], unit, up_to)}
 
 
 def scope_shape(r: random.Random) -> dict[str, Any]:
