@@ -11,7 +11,7 @@ ARGS ?=
 # How many worlds `make simulate` runs, from seed 0 on.
 SEEDS ?= 1000
 
-.PHONY: help setup demo up down status reset test lint types unit simulate soak bench chaos clean lock
+.PHONY: help setup demo up down status reset test lint types unit simulate soak bench fuzz chaos clean lock
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,9 @@ soak: $(STAMP) ## The same without end: worlds until one fails or you stop it
 
 bench: $(STAMP) ## Measure speed: a table, and JSON lines
 	@$(BIN)/python -m tests.bench
+
+fuzz: $(STAMP) ## Try inputs that nobody should send (ARGS="--inputs 1000000 codec")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 chaos: $(STAMP) ## Kill, stop, cut off and fill up real processes for a quarter of an hour: nothing may be lost
 	@$(BIN)/python -m tests.chaos $(if $(MINUTES),--minutes $(MINUTES)) $(ARGS)
