@@ -83,9 +83,7 @@ class Findings:
         """Notes an error. Raises TariffErrors when there are more than anybody would mend."""
         self._all.append(Finding(place, field, problem, remedy))
         if len(self._all) >= FINDINGS_MAX:
-            self._all.append(
-                Finding(place, "", f"{FINDINGS_MAX:,} findings", "the rest was not read")
-            )
+            self._all.append(Finding(place, "", f"{FINDINGS_MAX:,} findings", "the rest was not read"))
             raise TariffErrors(self.sorted())
 
     def warning(self, place: Place, field: str, problem: str, remedy: str) -> None:
