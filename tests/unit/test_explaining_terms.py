@@ -18,7 +18,7 @@ from nanotally.streams.domain.explaining_terms import (
     step_of,
 )
 from nanotally.streams.domain.rules import Rule
-from nanotally.streams.domain.terms import Each, Free, Overage, Rounding, Tier
+from nanotally.streams.domain.terms import Each, Free, Overage, PriceFrom, Rounding, Tier
 
 F = Fraction
 
@@ -157,7 +157,12 @@ def test_started_steps_go_on_into_the_next_tier() -> None:
 
 
 def test_a_price_may_come_with_the_use() -> None:
-    assert step(flat(7), state(), 4, unit_price=F(5, 2)) == 10
+    asked = PriceFrom("event", "price", at_least=F(0), at_most=F(100), unit=F(1))
+    assert step(flat(7, price_from=asked), state(), 4, unit_price=F(5, 2)) == 10
+    # up to 6 at the price that came, free beyond it: of 4 more after 3 only 3 cost
+    ends = PriceFrom("event", "price", at_least=F(0), at_most=F(100), unit=F(1), up_to=6)
+    assert step(flat(7, price_from=ends), state(3), 4, unit_price=F(5, 2)) == F(15, 2)
+    assert step(flat(7, price_from=asked), state(), 4) == 28  # none came: the rule's own price
 
 
 def test_what_is_above_a_commitment_is_multiplied() -> None:
