@@ -1,4 +1,4 @@
-"""`make reset`: stop what was started in this folder and delete its data, logs and addresses.
+"""`make reset`: stop what was started in this folder and delete its data, logs and addresses; backups stay.
 
 Services whose addresses the environment gives are somebody else's: their topics and tables stay.
 """
@@ -22,6 +22,8 @@ def main() -> None:
         local.stop_all(folder, say)
         gone = folder.forget()
     print(f"forgotten: {', '.join(gone)}" if gone else "there was nothing to forget")
+    if folder.backups.exists():
+        print(f"backups stay in {folder.backups}")
     for variable in ("NANOTALLY_KAFKA", "NANOTALLY_CLICKHOUSE"):
         if os.environ.get(variable):
             print(f"what is at {os.environ[variable]} ({variable}) was not touched")

@@ -12,6 +12,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from nanotally.sinks.client import Address, waits
@@ -23,7 +24,8 @@ from nanotally.sinks.warehouse import Position, Warehouse
 from nanotally.sinks.writer import ClickHouseWarehouse
 from nanotally.streams.domain.records import LONG_AGO, RawChunk
 from nanotally.streams.environment import Environment
-from nanotally.streams.errors import Transient
+from nanotally.streams.errors import BrokenInvariant, Transient
+from nanotally.streams.pipeline.broker import past_marker
 from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.stage import Stage
@@ -33,6 +35,7 @@ __all__ = ["TOPICS", "SinkPartition", "address_of", "sink_partition", "sink_stag
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Bounds = Callable[[], Awaitable[tuple[int, int]]]
 Elsewhere = Callable[..., Awaitable[Any]]  # runs a blocking call (function, its arguments) and gives its result
 
 ROWS_MAX = 50_000  # records written at once; more cost memory and gain nothing
@@ -55,14 +58,17 @@ class SinkPartition:
         *,
         clock: Clock | None = None,
         elsewhere: Elsewhere = asyncio.to_thread,
+        bounds: Bounds | None = None,
     ) -> None:
-        """topic: logical name; clock: for waits, rests and figures; elsewhere: where blocking calls are made."""
+        """topic: logical name; clock: for waits, rests and figures; elsewhere: where blocking calls are made; bounds:
+        the oldest offset and the one after the newest, asked when it opens."""
         self._topic = topic
         self._partition = partition
         self._name = f"sink {topic}[{partition}]"
         self._warehouse = warehouse
         self._clock = clock or SystemClock()
         self._elsewhere = elsewhere
+        self._bounds = bounds
         self._at = Position()
         self._busy = asyncio.Lock()
         self._closing = asyncio.Event()
@@ -82,11 +88,26 @@ class SinkPartition:
         return self._waiting_for
 
     async def open(self) -> int:
-        """Takes the partition over and gives its position. Waits while ClickHouse is away, with a message."""
+        """Takes the partition over and gives its position. Waits while ClickHouse is away, with a message.
+
+        Raises BrokenInvariant where Kafka no longer holds what comes next."""
         with suppress(_Closed):
             self._at = await self._patiently(self._warehouse.open, self._topic, self._partition)
+            if self._bounds:
+                self._at = self._within(*await self._bounds())
             log.info("%s opened at offset %d", self._name, self._at.next_offset)
         return self._at.next_offset
+
+    def _within(self, first: int, end: int) -> Position:
+        """The position, where the topic still holds it."""
+        at = past_marker(self._at.next_offset, first, end)
+        if not first <= at <= end:
+            raise BrokenInvariant(
+                f"{self._name} is at offset {at}, but the topic holds {first} to {end}: records were deleted before "
+                f"they were written to ClickHouse, or it was created anew. Restore a newer backup, or begin "
+                f"another database from the ledger (docs/operations.md)"
+            )
+        return Position(at, self._at.records)
 
     async def process(self, chunk: RawChunk) -> None:
         """Writes the records from the position on; returns early where it is being closed.
@@ -184,12 +205,17 @@ def address_of(environment: Environment) -> Address:
 
 
 def sink_partition(
-    topic: str, partition: int, environment: Environment, identity: TopicIdentity | None = None
+    topic: str,
+    partition: int,
+    environment: Environment,
+    identity: TopicIdentity | None = None,
+    bounds: Bounds | None = None,
 ) -> SinkPartition:
     """The worker of one partition of one of TOPICS (logical name); connects when it is opened.
 
-    identity: the topic as Kafka knows it; opening raises BrokenInvariant where the database was filled from another."""
-    return SinkPartition(topic, partition, ClickHouseWarehouse(address_of(environment), identity))
+    identity: the topic as Kafka knows it; opening raises BrokenInvariant where the database was filled from another.
+    bounds: as of SinkPartition."""
+    return SinkPartition(topic, partition, ClickHouseWarehouse(address_of(environment), identity), bounds=bounds)
 
 
 def sink_stage(environment: Environment) -> Stage:
@@ -200,8 +226,7 @@ def sink_stage(environment: Environment) -> Stage:
 
     async def make_worker(topic: str, partition: int) -> SinkPartition:
         facts = await broker.describe(topic)
-        return sink_partition(
-            topic, partition, environment, TopicIdentity(facts.cluster_id, facts.topic_id, facts.partitions)
-        )
+        identity = TopicIdentity(facts.cluster_id, facts.topic_id, facts.partitions)
+        return sink_partition(topic, partition, environment, identity, partial(broker.bounds, topic, partition))
 
     return Stage("sink", TOPICS, make_worker, close_shared=broker.close)

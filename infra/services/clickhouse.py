@@ -26,6 +26,7 @@ CONFIG = """\
     <max_server_memory_usage_to_ram_ratio>0.5</max_server_memory_usage_to_ram_ratio>
     <background_schedule_pool_size>8</background_schedule_pool_size>
     <max_concurrent_queries>100</max_concurrent_queries>
+    <backups><allowed_path>{backups}</allowed_path></backups>
 </clickhouse>
 """
 
@@ -63,7 +64,7 @@ def service(folder: Folder, port: int, http_port: int, say: Callable[[str], None
     library = download.clickhouse_library(say)
     data = make(folder.data(NAME))
     config, users = data / "config.xml", data / "users.xml"
-    config.write_text(CONFIG.format(users=users), encoding="utf-8")
+    config.write_text(CONFIG.format(users=users, backups=folder.backups), encoding="utf-8")
     users.write_text(USERS, encoding="utf-8")
     server = Path(__file__).with_name("clickhouse_server.py")
     paths = (str(server), str(library), str(config), str(data / "store"), str(port), str(http_port))

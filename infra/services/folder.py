@@ -37,6 +37,11 @@ class Folder:
         """Where the service keeps its data: deleted by `make reset` only."""
         return self.root / service
 
+    @property
+    def backups(self) -> Path:
+        """Where ClickHouse keeps its backups: never deleted by a command."""
+        return self.root / "backups"
+
     def log(self, service: str) -> Path:
         return self.root / "logs" / f"{service}.log"
 
@@ -76,8 +81,9 @@ class Folder:
             file.truncate(0)
 
     def forget(self) -> list[str]:
-        """Delete all but the lock, which is held: data, logs, ports, addresses; returns what there was of it."""
-        there = sorted(path for path in self.root.iterdir() if path.name != "lock")
+        """Delete all but the lock, which is held, and the backups: data, logs, ports, addresses; returns what there
+        was of it."""
+        there = sorted(path for path in self.root.iterdir() if path.name != "lock" and path != self.backups)
         for path in there:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)

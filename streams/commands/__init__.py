@@ -27,6 +27,8 @@ COMMANDS = {
     "statement": "statement:statement",
     "earnings": "earnings:earnings",
     "books": "books:books_app",
+    "sink": "sink:sink_app",
+    "backup": "backup:backup_app",
     "reconcile": "reconcile:reconcile",
     "doctor": "doctor:doctor",
 }

@@ -14,7 +14,7 @@ import faust
 from faust.types import TP
 from mode import CrashingSupervisor
 
-from nanotally.streams.environment import Environment
+from nanotally.streams.environment import DATABASE, Environment
 from nanotally.streams.pipeline import ticks, transport, web
 from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.health import Liveness, PartitionHealth
@@ -119,8 +119,9 @@ def build_app(
 
 
 def group_of(stage: str, environment: Environment) -> str:
-    """Faust app id and Kafka consumer group of a stage."""
-    return f"{environment.prefix}nanotally-{stage}"
+    """Faust app id and Kafka consumer group of a stage; sinks of another database share nothing with the usual one."""
+    own = "" if stage != "sink" or environment.database == DATABASE else f"-{environment.database}"
+    return f"{environment.prefix}nanotally-{stage}{own}"
 
 
 def _add_agent(app: StageApp) -> None:

@@ -84,6 +84,15 @@ class Broker(Protocol):
         ...
 
 
+def past_marker(position: int, first: int, end: int) -> int:
+    """Where to read on at a position whose very offset is gone, if all that can have been there is Kafka's own mark.
+
+    A transaction leaves a mark behind its last record. In a partition that rests, retention deletes the mark too, and
+    the log then begins and ends right after it. A record of a transaction would have its mark behind it, so nothing
+    was lost; a log that still holds something, or lacks more, is not taken for that."""
+    return first if position == first - 1 and first == end else position
+
+
 async def last_chunk(broker: Broker, topic: str, partition: int) -> bytes | None:
     """The chunk record that ends a stage's own output partition; None where nothing was ever committed there.
 

@@ -16,7 +16,7 @@ from nanotally.schemas import codec
 from nanotally.streams.domain.records import FOLD_VERSION, PartitionLogic, RawChunk, Step
 from nanotally.streams.errors import BrokenInvariant
 from nanotally.streams.pipeline.books import Books
-from nanotally.streams.pipeline.broker import Broker, Taken, Transactions, last_chunk
+from nanotally.streams.pipeline.broker import Broker, Taken, Transactions, last_chunk, past_marker
 from nanotally.streams.pipeline.clock import Clock
 from nanotally.streams.pipeline.figures import Figures
 from nanotally.streams.pipeline.limit import RejectLimit
@@ -79,8 +79,8 @@ class StagePartition:
         await self._restore()
         to_offset = None if self._own_log else (chunk["next_offset"] if chunk else 0)
         await self._fold(to_offset)
-        self._position = logic.resume(chunk)
         first, end = await broker.bounds(logic.input_topic, self._partition)
+        self._position = past_marker(logic.resume(chunk), first, end)
         if not first <= self._position <= end:
             raise BrokenInvariant(
                 f"{self._name} is at offset {self._position} of {logic.input_topic}[{self._partition}], which holds "

@@ -55,6 +55,9 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "earnings",
         "books close",
         "books show",
+        "sink replay",
+        "backup create",
+        "backup restore",
         "reconcile",
         "doctor",
     ]

@@ -229,3 +229,35 @@ def test_what_is_taken_from_the_ledger_does_not_depend_on_chunks() -> None:
         warehouse = MemoryWarehouse()
         asyncio.run(sunk(warehouse, [LEDGER.part(0, cut), LEDGER.part(cut, len(LEDGER))]))
         assert data(warehouse.tables) == data(UNDISTURBED.tables)
+
+
+@pytest.mark.parametrize(
+    ("held", "position"),
+    [
+        ((0, 6), 6),
+        ((0, 9), 6),
+        ((6, 6), 6),
+        ((7, 7), 7),  # what is gone is the mark of the last transaction, and nothing else can have been there
+    ],
+)
+def test_it_begins_at_its_position_where_the_topic_still_holds_it(held: tuple[int, int], position: int) -> None:
+    assert asyncio.run(opened_within(*held)).position == position
+
+
+@pytest.mark.parametrize("held", [(7, 9), (8, 8), (0, 5)])
+def test_records_that_were_deleted_before_they_were_written_are_a_broken_invariant(held: tuple[int, int]) -> None:
+    with pytest.raises(BrokenInvariant, match=r"sink charges\[0\] is at offset 6, but the topic holds"):
+        asyncio.run(opened_within(*held))
+
+
+async def opened_within(first: int, end: int) -> SinkPartition:
+    """A sink that has written LEDGER and opens over a topic that holds so much."""
+    tables = MemoryTables()
+    await sunk(MemoryWarehouse(tables), [LEDGER])
+
+    async def bounds() -> tuple[int, int]:
+        return first, end
+
+    sink = SinkPartition("charges", 0, MemoryWarehouse(tables), clock=HandClock(), elsewhere=at_once, bounds=bounds)
+    await sink.open()
+    return sink
