@@ -64,7 +64,8 @@ def test_a_catalog_is_published_alone_and_what_it_says_can_be_checked(
         duet, dear = (nano.use("play", payer="p", item=item) for item in ("duet", "dear"))
         nano.flush()
         asyncio.run(rate(kafka, prefix))
-        assert str(nano.charge(before)) == "not charged: refused · price"
+        refused = "the tariff refuses such a use, or the price that came with it is none or out of its bounds"
+        assert str(nano.charge(before)) == f"not charged: refused · price · {refused}"
         assert str(nano.charge(duet)) == "0.003 USD · play v1 · ana 0.00162 · bob 0.00108 · platform 0.0003"
         names = [nano.charge(use).name for use in (before, duet, dear)]
 
