@@ -229,7 +229,7 @@ class PriceColumns:
             due = _with_overage(total, remainder, den, above, factor)
         if rule.cap_nanos is not None:
             due = np.minimum(due, rule.cap_nanos)
-        return np.maximum(due, rule.minimum_nanos) if rule.scope == "event" and rule.minimum_nanos else due
+        return np.maximum(due, rule.minimum_nanos) if rule.scope == "event" else due
 
 
 def _with_overage(
