@@ -180,7 +180,7 @@ def test_prices_that_meet_in_a_scope_are_rated_in_the_order_of_uses(
 
 
 def test_a_single_use_never_gives_back_even_where_its_price_falls_below_what_another_one_left() -> None:
-    # the first four at 0, then a volume price that falls from 1 to 0 between 1 and 2: a total of -1 that is not paid out
+    # the first four at 0, then a volume price falls from 1 to 0 between 1 and 2: a total of -1 that is not paid out
     tiers = (Tier(1, Fraction(1)), Tier(None, Fraction(0)))
     falling = Price(Rule("any", "page", (), tiers, (), "event", "standard", volume=True, zero_fee=True, falling=True))
     nothing = Price(Rule("any", "page", (), (Tier(None, Fraction(0)),), (), "event", "standard"))
