@@ -1,4 +1,4 @@
-"""A real Kafka broker (KRaft, one node) as a local process."""
+"""Real Kafka brokers (KRaft) as local processes: one, or several that make up a cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import socket
 import struct
 import subprocess
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.services import download
@@ -15,6 +16,7 @@ from infra.services.folder import Folder, make
 from infra.services.java import java
 from infra.services.ports import HOST
 from infra.services.processes import Service, tail
+from nanotally.streams import replicas as copies
 from nanotally.streams.errors import Transient
 
 NAME = "kafka"
@@ -23,25 +25,25 @@ CONTROLLER_PORT = 9093
 HEAP = "512m"
 START_WITHIN_S = 90.0
 
-# One node: every internal topic has one replica. Topics are made on purpose only, with the settings they need.
+# Topics are made on purpose only, with the settings they need; internal ones have as many replicas as there are nodes.
 PROPERTIES = """\
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@{host}:{controller}
+node.id={number}
+controller.quorum.voters={voters}
 listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller}
 advertised.listeners=PLAINTEXT://{host}:{port}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 log.dirs={data}/log
 auto.create.topics.enable=false
-default.replication.factor=1
-offsets.topic.replication.factor=1
+default.replication.factor={replicas}
+offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 transaction.max.timeout.ms=900000
@@ -67,16 +69,60 @@ logger.server.level = INFO
 """
 
 
+@dataclass(frozen=True)
+class Node:
+    """Which broker of its cluster this one is. controllers: the controllers' ports of all, in the order of their
+    numbers; cluster: its id, drawn when the first data folder is formatted where it is empty; more: settings besides.
+    """
+
+    number: int = 1
+    controllers: tuple[int, ...] = ()
+    cluster: str = ""
+    heap: str = HEAP
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What folder, log and run file are called."""
+        return f"{NAME}-{self.number}" if len(self.controllers) > 1 else NAME
+
+
+ALONE = Node()
+
+
+def properties(host: str, port: int, controller: int, data: Path | str, node: Node = ALONE) -> dict[str, str]:
+    """The broker's settings."""
+    controllers = node.controllers or (controller,)
+    replicas = min(copies.REPLICAS, len(controllers))
+    text = PROPERTIES.format(
+        host=host,
+        port=port,
+        controller=controller,
+        data=data,
+        number=node.number,
+        voters=",".join(f"{number}@{host}:{one}" for number, one in enumerate(controllers, 1)),
+        replicas=replicas,
+        in_sync=copies.in_sync_min(replicas),
+    )
+    return {**dict(line.split("=", 1) for line in text.splitlines()), **node.more}
+
+
 def service(
-    folder: Folder, port: int, controller: int, say: Callable[[str], None], owner: int | None = None
+    folder: Folder,
+    port: int,
+    controller: int,
+    say: Callable[[str], None],
+    owner: int | None = None,
+    node: Node = ALONE,
 ) -> Service:
     """Fetch what is missing, format the data folder at its first use, and say what to run.
 
     Raises Transient when jars or Java cannot be had or the folder cannot be formatted."""
     runtime, jars = java(), download.kafka_jars(say)
-    data = make(folder.data(NAME))
-    properties, logging = data / "server.properties", data / "log4j2.properties"
-    properties.write_text(PROPERTIES.format(host=HOST, port=port, controller=controller, data=data), encoding="utf-8")
+    data = make(folder.data(node.name))
+    settings, logging = data / "server.properties", data / "log4j2.properties"
+    lines = (f"{name}={value}" for name, value in properties(HOST, port, controller, data, node).items())
+    settings.write_text("\n".join([*lines, ""]), encoding="utf-8")
     logging.write_text(LOGGING, encoding="utf-8")
     options = [
         runtime,
@@ -86,18 +132,22 @@ def service(
         "--enable-native-access=ALL-UNNAMED",
     ]
     if not (data / "log" / "meta.properties").exists():
-        _format([*options, "kafka.tools.StorageTool"], properties, data)
-    command = (*options, f"-Xmx{HEAP}", f"-Xms{HEAP}", "-XX:+ExitOnOutOfMemoryError", "kafka.Kafka", str(properties))
-    return Service(NAME, command, stop_within_s=20.0, owner=owner)
+        _format([*options, "kafka.tools.StorageTool"], settings, data, node.cluster or new_cluster())
+    heap = (f"-Xmx{node.heap}", f"-Xms{node.heap}")
+    command = (*options, *heap, "-XX:+ExitOnOutOfMemoryError", "kafka.Kafka", str(settings))
+    return Service(node.name, command, stop_within_s=20.0, owner=owner)
 
 
-def _format(tool: list[str], properties: Path, data: Path) -> None:
-    """Give the data folder its cluster id."""
+def new_cluster() -> str:
+    """A cluster id that nobody else has."""
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    if cluster.startswith("-"):  # would be read as an option
-        cluster = f"A{cluster[1:]}"
+    return f"A{cluster[1:]}" if cluster.startswith("-") else cluster  # a dash would be read as an option
+
+
+def _format(tool: list[str], settings: Path, data: Path, cluster: str) -> None:
+    """Give the data folder its cluster id."""
     done = subprocess.run(
-        [*tool, "format", "-t", cluster, "-c", str(properties)], capture_output=True, text=True, check=False
+        [*tool, "format", "-t", cluster, "-c", str(settings)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise Transient(
@@ -119,6 +169,6 @@ def answers(address: str, timeout_s: float = 1.0) -> bool:
     return len(reply) == 10 and struct.unpack(">iih", reply)[1:] == (7, 0)
 
 
-def why_not(folder: Folder) -> str:
+def why_not(folder: Folder, name: str = NAME) -> str:
     """The end of the broker's log, for the message when it does not answer."""
-    return f"the last lines of {folder.log(NAME)}:\n{tail(folder.log(NAME))}"
+    return f"the last lines of {folder.log(name)}:\n{tail(folder.log(name))}"

@@ -168,12 +168,7 @@ def _kafka_container(stack: contextlib.ExitStack) -> str:
 
     # The broker tells clients its address, so the port must be known before it starts.
     port = ports.choose(usual_ports()["kafka"])
-    settings = dict(
-        line.split("=", 1)
-        for line in kafka.PROPERTIES.format(
-            host="localhost", port=9092, controller=9093, data="/tmp/kafka"
-        ).splitlines()
-    )
+    settings = kafka.properties(host="localhost", port=9092, controller=9093, data="/tmp/kafka")
     settings["listeners"] = "PLAINTEXT://0.0.0.0:9092,CONTROLLER://localhost:9093"
     settings["advertised.listeners"] = f"PLAINTEXT://localhost:{port}"
     container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port)

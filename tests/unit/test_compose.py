@@ -66,8 +66,7 @@ def has_docker_compose() -> bool:
 
 
 def test_the_broker_has_the_settings_of_the_local_one(compose: dict[str, Any]) -> None:
-    lines = kafka.PROPERTIES.format(host="", port=0, controller=0, data="").splitlines()
-    local = dict(line.split("=", 1) for line in lines)
+    local = kafka.properties(host="", port=0, controller=0, data="")
     container = compose["services"]["kafka"]["environment"]
     for name, value in local.items():
         if name not in OF_THE_PLACE:

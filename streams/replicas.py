@@ -1,0 +1,32 @@
+"""How many brokers keep each record: as many as there are, three at most; an acknowledged one is then on two disks."""
+
+from __future__ import annotations
+
+from nanotally.streams.errors import InvalidInput
+
+REPLICAS = 3
+
+
+def replicas_wanted(brokers: int, asked: int = 0) -> int:
+    """Replicas of each partition on so many brokers. asked: NANOTALLY_REPLICAS, 0 for as many as is good.
+
+    Raises InvalidInput where more are asked for than there are brokers."""
+    if asked > brokers:
+        raise InvalidInput(
+            f"NANOTALLY_REPLICAS asks for {asked} replicas, but {brokers} broker{'s' * (brokers != 1)} of Kafka run; "
+            "start the others, or ask for fewer"
+        )
+    return asked or min(REPLICAS, brokers)
+
+
+def in_sync_min(replicas: int) -> int:
+    """On how many brokers a record must be before Kafka acknowledges it: all but one, and with two or one on one.
+
+    With three, any one may be lost, and what was acknowledged is on another. With two, this would stop everything
+    whenever one is away."""
+    return replicas - 1 if replicas >= REPLICAS else 1
+
+
+def settings(replicas: int) -> dict[str, str]:
+    """Kafka's settings of a topic with so many replicas: none that lags behind may ever become the truth."""
+    return {"min.insync.replicas": str(in_sync_min(replicas)), "unclean.leader.election.enable": "false"}
