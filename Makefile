@@ -8,6 +8,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 # Arguments for pytest, as in: make unit ARGS="-k codec"
 ARGS ?=
+# How many processes share the tests; each starts services of its own when it comes to the first test that needs them.
+JOBS ?= 2
 # How many worlds `make simulate` runs, from seed 0 on.
 SEEDS ?= 1000
 
@@ -34,7 +36,7 @@ reset: $(STAMP) ## Stop and forget all data of the local services
 	@$(BIN)/python -m infra.reset
 
 test: lint types $(STAMP) ## Lint, types and all tests, with real services
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## Style, banned imports, direction of imports
 	$(BIN)/ruff check .
