@@ -7,7 +7,7 @@ fingerprint of the schema's Parsing Canonical Form, little-endian) and the datum
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,6 +55,13 @@ class Schema:
     from_outside: bool
 
 
+# Versions that are not in this release: told by those who write with them (see `learning`), by header.
+_learned: Final[dict[bytes, Schema]] = {}
+_refused: Final[dict[bytes, str]] = {}
+# What reads and learns what there is to learn by now, by who asked for it.
+_sources: Final[dict[Hashable, Callable[[], None]]] = {}
+
+
 def schema(name: str) -> Schema:
     """The current schema of a record type, e.g. 'UsageEvent'. Raises KeyError for a name that is not in the catalog."""
     return writers(name)[0]
@@ -68,18 +75,26 @@ def names() -> tuple[str, ...]:
 
 @cache
 def writers(name: str) -> tuple[Schema, ...]:
-    """Every version of a record type that can be read: the current one first, then the recorded ones, latest first.
+    """Every version of a record type that can be read: the current one first, then the recorded ones, latest first,
+    then the learned ones.
 
     Raises KeyError for a name that is not in the catalog.
     """
     if name not in _current():
         raise KeyError(f"no record type {name!r}; there are {', '.join(names())}")
     found = [load(_current()[name].read_text())]
-    for _, path in sorted(recorded(name).items(), reverse=True):
-        older = load(path.read_text())
-        if all(older.fingerprint != known.fingerprint for known in found):
-            found.append(older)
+    others = [load(path.read_text()) for _, path in sorted(recorded(name).items(), reverse=True)]
+    for other in (*others, *(other for other in tuple(_learned.values()) if other.name == name)):
+        if all(other.fingerprint != known.fingerprint for known in found):
+            found.append(other)
     return tuple(found)
+
+
+@cache
+def first(name: str) -> Schema:
+    """The first recorded version of a record type: the current one where none is recorded. Raises KeyError."""
+    paths = recorded(name)
+    return load(paths[min(paths)].read_text()) if paths else schema(name)
 
 
 def recorded(name: str, folder: Path = RECORDED) -> dict[int, Path]:
@@ -94,8 +109,68 @@ def name_of(header: bytes) -> str | None:
 
 
 def writer(header: bytes) -> Schema | None:
-    """The schema, of any version, that a datum was written with, by its first 10 bytes; None as in `name_of`."""
+    """The schema, of any version, that a datum was written with, by its first 10 bytes; None as in `name_of`.
+
+    Looks up what is not known yet. Raises what a source raises where it cannot be asked."""
+    found = known(header)
+    if found is None and is_strange(header) and look_up():
+        found = known(header)
+    return found
+
+
+def known(header: bytes) -> Schema | None:
+    """As `writer`, of what is known already."""
     return _by_header().get(header[:HEADER_BYTES])
+
+
+def is_strange(header: bytes) -> bool:
+    """Whether these first bytes of a datum are a header, but of no schema that is known."""
+    return len(header) >= HEADER_BYTES and header[:2] == MARKER and known(header) is None
+
+
+def look_up() -> bool:
+    """Asks all sources for schemas that are not known yet; False where there is none to ask.
+
+    Raises the first error of a source, after all were asked."""
+    error: Exception | None = None
+    for source in tuple(_sources.values()):
+        try:
+            source()
+        except Exception as e:  # noqa: BLE001  raised below: what one cannot say another may
+            error = error or e
+    if error is not None:
+        raise error
+    return bool(_sources)
+
+
+def look_up_in(source: Callable[[], None] | None, owner: Hashable) -> None:
+    """From now on `source` is asked for unknown schemas, which it gives to `learning.learn`; None: no longer.
+
+    There is one source for each owner; one that cannot be asked raises an error of its own, which reaches whoever
+    meets an unknown schema."""
+    if source is None:
+        _sources.pop(owner, None)
+    else:
+        _sources[owner] = source
+
+
+def accept(found: Schema) -> None:
+    """Makes a version known that is not of this release; for `learning`, which has tried it. What is known stays."""
+    if known(found.header) is None:
+        _learned[found.header] = found
+        _refused.pop(found.header, None)
+        writers.cache_clear()
+        _by_header.cache_clear()
+
+
+def refuse(header: bytes, why: str) -> None:
+    """Keeps why the schema of this header cannot be used."""
+    _refused[header] = why
+
+
+def refusal(header: bytes) -> str:
+    """Why the schema of this header cannot be used although it was found; '' where it was not found."""
+    return _refused.get(header[:HEADER_BYTES], "")
 
 
 def load(text: str) -> Schema:

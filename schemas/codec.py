@@ -23,7 +23,7 @@ from nanotally.schemas.charges import encode_flat, encode_rest
 from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, records_of, write_datum
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.fitting import fitted
-from nanotally.schemas.projection import project
+from nanotally.schemas.projection import project, projected
 
 __all__ = [
     "BadDatum",
@@ -56,7 +56,7 @@ class BadDatum:
 class Decoded:
     """`index[i]` is the position in the input of row i of `batch`, rising; `bad` are the other values, by position.
 
-    `older` are the rows of the batch that were written with an older version of the schema, rising; `whole` says that
+    `older` are the rows of the batch that were written with another version of the schema, rising; `whole` says that
     the chunk was read as one: there are neither older nor bad ones, nor any in another than the canonical encoding.
     """
 
@@ -68,7 +68,9 @@ class Decoded:
 
 
 def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
-    """Positions by record type, each rising; under None the values without a header or with an unknown one."""
+    """Positions by record type, each rising; under None the values without a header or with an unknown one.
+
+    Unknown headers are looked up once for all values (see `catalog.look_up_in`, which says what is raised)."""
     if not values:
         return {}
     try:
@@ -78,16 +80,28 @@ def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
             return {catalog.name_of(header): np.arange(len(values), dtype=np.int64)}
     except TypeError:  # a value is None
         pass
+    found = _split(values)
+    if None in found and any(_is_strange(values[position]) for position in found[None]) and catalog.look_up():
+        found = _split(values)
+    return {name: np.array(positions, dtype=np.int64) for name, positions in found.items()}
+
+
+def _split(values: Sequence[Value]) -> dict[str | None, list[int]]:
     found: dict[str | None, list[int]] = {}
     for position, value in enumerate(values):
-        found.setdefault(None if value is None else catalog.name_of(value), []).append(position)
-    return {name: np.array(positions, dtype=np.int64) for name, positions in found.items()}
+        writer = None if value is None else catalog.known(value)
+        found.setdefault(None if writer is None else writer.name, []).append(position)
+    return found
+
+
+def _is_strange(value: Value) -> bool:
+    return value is not None and catalog.is_strange(value)
 
 
 def decode(name: str, values: Sequence[Value]) -> Decoded:
     """Columns of datums of one record type, and which of them are bad and why.
 
-    Older recorded versions are projected to the current one. A value is bad without a header ('malformed'), with one
+    Other versions, recorded or learned, are projected to the current one. A value is bad without a header ('malformed'), with one
     that is not of the record type ('unknown_schema'), and where its bytes are not exactly one datum ('malformed'): cut
     off, bytes left over, invalid UTF-8, integers beyond their type. Raises KeyError for an unknown name.
     """
@@ -95,6 +109,8 @@ def decode(name: str, values: Sequence[Value]) -> Decoded:
     batch = read_whole(writers[0], values)
     if batch is not None:
         return Decoded(batch, np.arange(len(values), dtype=np.int64), whole=True)
+    if any(map(_is_strange, values)) and catalog.look_up():
+        writers = catalog.writers(name)
     return _decode_each(writers, values)
 
 
@@ -138,9 +154,12 @@ def _header_fault(name: str, value: Value) -> tuple[Literal["malformed", "unknow
         return "malformed", f"it begins with {value[:2].hex(' ')}, not with c3 01 of Avro's single-object header"
     if len(value) < HEADER_BYTES:
         return "malformed", f"it ends within the header: {len(value)} of {HEADER_BYTES} bytes"
-    fingerprint, other = value[2:HEADER_BYTES].hex(), catalog.name_of(value)
+    fingerprint, other = value[2:HEADER_BYTES].hex(), catalog.known(value)
     if other is not None:
-        return "unknown_schema", f"fingerprint {fingerprint} is of {other}, not of {name}"
+        return "unknown_schema", f"fingerprint {fingerprint} is of {other.name}, not of {name}"
+    why = catalog.refusal(value)
+    if why:
+        return "unknown_schema", f"the schema of fingerprint {fingerprint} is refused: {why}"
     return (
         "unknown_schema",
         f"fingerprint {fingerprint} is of no version of {name}; publish with the schema of this release",
@@ -150,7 +169,7 @@ def _header_fault(name: str, value: Value) -> tuple[Literal["malformed", "unknow
 def event_datums(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
     """For each row of `decoded = decode('UsageEvent', values)` its datum, with header, by the current schema.
 
-    They are as they were published, but for events of an older version and those that are not in the one canonical
+    They are as they were published, but for events of another version and those that are not in the one canonical
     encoding (maps in several blocks, overlong integers): these are encoded anew, so that the same event has the same
     bytes whatever library wrote it.
     """
@@ -208,9 +227,12 @@ def encode_one(name: str, record: Mapping[str, Any]) -> bytes:
 
 
 def decode_one(value: Value) -> tuple[str, dict[str, Any]]:
-    """Record type and record of one datum, of the version it was written with. Raises InvalidDatum."""
+    """Record type and record of one datum, with the fields of the current version. Raises InvalidDatum.
+
+    An unknown header is looked up, as in `split_by_schema`."""
     header = b"" if value is None else value[:HEADER_BYTES]
     writer = catalog.writer(header)
     if value is None or writer is None:
         raise InvalidDatum(_header_fault("any record", value)[1])
-    return writer.name, read_datum(writer.shape, value, HEADER_BYTES)
+    record, wanted = read_datum(writer.shape, value, HEADER_BYTES), catalog.schema(writer.name)
+    return writer.name, record if writer is wanted else projected(record, writer.shape, wanted.shape)

@@ -1,12 +1,13 @@
-"""Columns of an older version of a record as columns of the current one: Avro's schema resolution, by column."""
+"""Records and columns of another version of a record type as those of the current one: Avro's schema resolution."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import pyarrow as pa
 
-from nanotally.schemas.shape import REQUIRED, Shape
+from nanotally.schemas.shape import REQUIRED, Field, Shape
 
 
 def project(batch: pa.RecordBatch, written: Shape, wanted: Shape, arrow: pa.Schema) -> pa.RecordBatch:
@@ -60,6 +61,34 @@ def _column(array: pa.Array, written: Shape, wanted: Shape, arrow_type: pa.DataT
             items = _column(array.items, written.of, wanted.of, arrow_type.item_type)
             return pa.MapArray.from_arrays(array.offsets, array.keys, items, type=arrow_type)
     return array.cast(arrow_type)
+
+
+def projected(value: Any, written: Shape, wanted: Shape) -> Any:
+    """One value, read by the shape it was written with, in the shape that is wanted; `project` for a single record.
+
+    Raises TypeError where a new field has no default (the compatibility check refuses such versions)."""
+    if value is None or written == wanted:
+        return value
+    match wanted.kind:
+        case "record":
+            known = {field.name: field.shape for field in written.fields}
+            return {
+                field.name: projected(value[field.name], known[field.name], field.shape)
+                if field.name in known
+                else _default_of(field, wanted)
+                for field in wanted.fields
+            }
+        case "array":
+            return [projected(item, written.of, wanted.of) for item in value]
+        case "map":
+            return {key: projected(item, written.of, wanted.of) for key, item in value.items()}
+    return value
+
+
+def _default_of(field: Field, record: Shape) -> Any:
+    if field.default is REQUIRED:
+        raise TypeError(f"field {field.name!r} of {record.full_name} was not written and has no default")
+    return field.default.encode("latin-1") if field.shape.kind == "bytes" and field.default else deepcopy(field.default)
 
 
 def _value(default: Any, arrow_type: pa.DataType) -> Any:
