@@ -51,6 +51,9 @@ class SimBroker:
     async def bounds(self, topic: str, partition: int) -> tuple[int, int]:
         return await self.asked(f"bounds {topic}[{partition}]", lambda: self.kafka.bounds(topic, partition))
 
+    async def written(self, topic: str, partition: int) -> int:
+        return await self.asked(f"end of {topic}[{partition}]", lambda: self.kafka.written(topic, partition))
+
     async def read_log(
         self, topic: str, partition: int, from_offset: int, to_offset: int | None = None
     ) -> AsyncIterator[LogBatch]:

@@ -121,6 +121,11 @@ class Kafka:
         log = self.logs[topic, partition]
         return log.first, log.stable_end
 
+    async def written(self, topic: str, partition: int) -> int:
+        """The end, also of what is not decided yet."""
+        self.check_up()
+        return self.logs[topic, partition].end
+
     async def fetch(self, topic: str, partition: int, start: int, records: int) -> tuple[list[Entry], int]:
         """Committed records from an offset on, at most so many, and where to read on."""
         self.check_up()
