@@ -70,6 +70,11 @@ class Broker(Protocol):
         """First offset still kept, and the end of what is committed."""
         ...
 
+    async def written(self, topic: str, partition: int) -> int:
+        """The end of all that was written, be it decided or not: what a producer was told to be written before this
+        call began lies below it. A commit is told a moment before its records lie below the end of `bounds`."""
+        ...
+
     def read_log(
         self, topic: str, partition: int, from_offset: int, to_offset: int | None = None
     ) -> AsyncIterator[LogBatch]:

@@ -79,6 +79,19 @@ class KafkaBroker:
         except KafkaError as e:
             raise Transient(f"the bounds of {tp.topic}[{partition}] cannot be read: {e!r}") from e
 
+    async def written(self, topic: str, partition: int) -> int:
+        # The partition's leader answers. One that has just become it does not before its high watermark is at least
+        # what the one before it may have told (KIP-207).
+        tp = TopicPartition(self._prefix + topic, partition)
+        reader = await self._reader("read_uncommitted")
+        try:
+            end: int = (await reader.end_offsets([tp]))[tp]
+        except KafkaError as e:
+            raise Transient(f"the end of {tp.topic}[{partition}] cannot be read: {e!r}") from e
+        finally:
+            await reader.stop()
+        return end
+
     async def read_log(
         self, topic: str, partition: int, from_offset: int, to_offset: int | None = None
     ) -> AsyncIterator[LogBatch]:
@@ -103,10 +116,10 @@ class KafkaBroker:
         finally:
             await reader.stop()
 
-    async def _reader(self) -> Any:
+    async def _reader(self, isolation: str = "read_committed") -> Any:
         reader = AIOKafkaConsumer(
             bootstrap_servers=self._servers,
-            isolation_level="read_committed",
+            isolation_level=isolation,
             enable_auto_commit=False,
             auto_offset_reset="none",
             fetch_max_wait_ms=POLL_MS,

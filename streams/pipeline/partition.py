@@ -93,7 +93,7 @@ class StagePartition:
         async with self._busy:
             chunk = chunk.since(self._position)
             done = not len(chunk)
-            while not done and not self._closing and await self._learn(chunk.values):
+            while not done and not self._closing and await self._learn_for(chunk.values):
                 done = await self._step(chunk)
                 chunk = chunk.since(self._position)
                 done = done and not len(chunk)
@@ -158,14 +158,24 @@ class StagePartition:
             await asyncio.sleep(0)  # other partitions and the web server want their turn
         self._log_offset = to_offset
 
-    async def _learn(self, values: Sequence[bytes | None]) -> bool:
-        """Gets the books that these values and the state need; False where it was closed while it waited."""
+    async def _learn_for(self, values: Sequence[bytes | None]) -> bool:
+        """Gets the books that the chunk at hand needs; False where it was closed while it waited."""
+        if not self._own_log:
+            return await self._learn(values)
+        # What is not in the log yet may name a book that was never written: that is for `decide` to refuse.
+        return await self._learn(()) and await self._learn(values, certain=False)
+
+    async def _learn(self, values: Sequence[bytes | None], *, certain: bool = True) -> bool:
+        """Gets the books that these values and the state need; False where it was closed while it waited.
+
+        certain: whether books that are not there are a broken invariant; else they are left out."""
         for number in self._logic.needed_books(values):
             self._waiting_for = f"rule book {number}"
-            book = await self._books.get(number, self._name, lambda: self._closing)
-            if book is None:
+            book = await self._books.get(number, self._name, lambda: self._closing, certain=certain)
+            if book is not None:
+                self._logic.learn(book)
+            elif certain or self._closing:
                 return False
-            self._logic.learn(book)
         self._waiting_for = ""
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
@@ -13,10 +14,13 @@ from aiokafka.errors import KafkaError
 
 from nanotally.streams import admin
 from nanotally.streams.domain.records import Emission
+from nanotally.streams.domain.tariff import RuleBook, Settings
 from nanotally.streams.errors import BrokenInvariant, Transient
 from nanotally.streams.pipeline import kafka_broker
+from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Broker, Taken, last_chunk
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
+from nanotally.streams.tariffs.books import book_record
 from tests.simulation.broker import SimBroker, SimTransactions
 from tests.simulation.kafka import Kafka
 from tests.simulation.world import Process, World
@@ -24,7 +28,7 @@ from tests.support.memory_broker import MemoryBroker
 from tests.support.topics import publish
 from tests.support.toy_logic import ToyLogic
 
-TOPICS = {"usage": 2, "charges": 2, "earnings": 2}
+TOPICS = {"usage": 2, "charges": 2, "earnings": 2, "books": 1}
 
 
 class Subject(Protocol):
@@ -347,6 +351,48 @@ def test_an_open_transaction_holds_back_what_others_wrote_behind_it(run: Any) ->
         await shows(subject.broker, "earnings", 0, [b"quick"])
         for owner in (slow, quick, successor):
             await owner.close()
+
+    run(scenario)
+
+
+def test_the_end_of_what_is_written_is_beyond_what_is_not_decided(run: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        broker = subject.broker
+        assert await broker.written("charges", 0) == 0
+        slow = await broker.fence("payers", 0)
+        await slow.transact([charges(b"a")], Taken("usage", 0, 1))
+        assert await broker.written("charges", 0) >= 1  # with the mark, once it is there
+        await shows(broker, "charges", 0, [b"a"])
+        assert await broker.written("charges", 0) == 2
+        await leave_open(slow, charges(b"b"))
+        assert await broker.bounds("charges", 0) == (0, 2)
+        assert await broker.written("charges", 0) == 3
+        successor = await broker.fence("payers", 0)
+        assert await broker.written("charges", 0) == 4
+        for owner in (slow, successor):
+            await owner.close()
+
+    run(scenario)
+
+
+def test_a_book_is_found_by_who_asks_right_after_its_commit_was_told(run: Any) -> None:
+    """The marks that let readers see it may come later; what was never written is known at once."""
+
+    class Clock:
+        seconds = staticmethod(time.monotonic)
+        sleep = staticmethod(asyncio.sleep)
+
+    async def scenario(subject: Subject) -> None:
+        publisher = await subject.broker.fence("publisher", 0)
+        record = book_record(RuleBook(-1, Settings(), ()), 0, "", {})
+        for number in range(0, 20, 2):
+            books = Books(subject.broker, Clock())
+            assert await books.get(number, "stage", lambda: False, certain=False) is None
+            await publisher.transact([Emission("books", 0, [None], [record])], Taken("books", 0, 0))
+            found = await books.get(number, "stage", lambda: False, certain=False)
+            assert found is not None and found.number == number
+            assert await books.get(number + 1, "stage", lambda: False, certain=False) is None
+        await publisher.close()
 
     run(scenario)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
 
 from nanotally.schemas import codec
@@ -24,6 +25,9 @@ from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode
 from nanotally.streams.pipeline.ticks import tick
+from nanotally.streams.tariffs.publishing import Publication, publish_book
+from nanotally.streams.tariffs.reader import read_tariff
+from tests.support.tariff_texts import FILE
 from tests.support.topics import publish, read_committed
 from tests.support.toy_logic import numbers
 from tests.support.worker_process import WorkerProcess, free_port, until, workers
@@ -177,16 +181,39 @@ def test_a_worker_whose_neighbour_stands_still_or_is_gone_says_so(start: Start, 
 def test_a_worker_without_progress_is_unhealthy_and_says_what_it_waits_for(
     start: Start, toy_environment: Environment
 ) -> None:
-    send(toy_environment, 1, b"a", b"book:5")
+    asyncio.run(leave_a_book_open(toy_environment))
+    send(toy_environment, 1, b"a", b"book:0")
     worker = start("worker", NANOTALLY_STUCK_SECONDS="1")
     until("it is unhealthy", lambda: worker.get("/health")[0] == 503)
     _, health = worker.get("/health")
     assert health["state"] == "stuck"
     assert [re.sub(r"for \d+ s", "for N s", words) for words in health["stuck"]] == [
-        "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 5"
+        "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 0"
     ]
-    assert "waits for rule book 5, which is not in topic books yet" in worker.log
+    assert "waits for rule book 0, which is not in topic books yet" in worker.log
     assert worker.end() == ExitCode.OK  # also while it waits
+
+
+async def leave_a_book_open(environment: Environment) -> None:
+    """A publisher dies in the middle of its transaction."""
+    publisher = AIOKafkaProducer(bootstrap_servers=environment.kafka, transactional_id=f"{environment.prefix}dies")
+    await publisher.start()
+    await publisher.begin_transaction()
+    await publisher.send_and_wait(f"{environment.prefix}books", b"a book", partition=0)
+    await publisher.stop()
+
+
+def test_activations_of_books_that_are_not_there_are_rejected_and_stop_nothing(
+    start: Start, toy_environment: Environment
+) -> None:
+    book = publish_book(toy_environment.kafka, toy_environment.prefix, Publication([read_tariff(FILE)]), 0)
+    assert book.number == 0
+    send(toy_environment, 1, b"book:0", b"book:1", b"book:7", b"a")
+    worker = start("worker")
+    until("all is taken", lambda: worker.positions() == {0: 0, 1: 4})
+    rejects = read_committed(toy_environment.kafka, f"{toy_environment.prefix}rejects", 2)[1]
+    assert rejects == [b"book:1", b"book:7"], "the offset of the mark behind the book, and one beyond the end"
+    assert worker.end() == ExitCode.OK
 
 
 def test_a_flood_of_rejects_ends_the_worker(start: Start, toy_environment: Environment) -> None:

@@ -97,6 +97,10 @@ class MemoryBroker:
         log = self.logs[topic, partition]
         return log.first, log.stable_end
 
+    async def written(self, topic: str, partition: int) -> int:
+        log = self.logs[topic, partition]
+        return log.first + len(log.entries)
+
     async def read_log(
         self, topic: str, partition: int, from_offset: int, to_offset: int | None = None
     ) -> AsyncIterator[LogBatch]:

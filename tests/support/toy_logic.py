@@ -2,7 +2,8 @@
 
 Of every record of `usage` it writes `PARTITION OFFSET N VALUE` to `charges`, N counting from 1 over the partition's
 whole life, and a line to one of two partitions of `earnings`. Special values:
-`reject...` counts as rejected and is written to `rejects` as well; `book:7` needs rule book 7;
+`reject...` counts as rejected and is written to `rejects` as well; `book:7` puts rule book 7 in force, or is rejected
+where there is none;
 `close:3` is a long close that is cut into 3 transactions.
 """
 
@@ -53,9 +54,10 @@ class ToyLogic:
                 return self._step(i, offset, lines, rejects, done=False)
             self.slices = 0
             self.n += 1
-            if text.startswith(b"book:"):
+            no_book = text.startswith(b"book:") and int(text[5:]) not in self.learned
+            if text.startswith(b"book:") and not no_book:
                 self.in_force = {int(text[5:])}
-            if text.startswith(b"reject"):
+            if text.startswith(b"reject") or no_book:
                 rejects.append(text)
                 self.rejected += 1
             lines.append(b"%d %d %d %b" % (self.partition, offset, self.n, text))

@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from nanotally.schemas import codec
+from nanotally.streams.domain.records import Emission
 from nanotally.streams.domain.tariff import RuleBook, Settings
 from nanotally.streams.errors import BrokenInvariant, InvalidInput, Transient
 from nanotally.streams.pipeline import partition as partition_module
 from nanotally.streams.pipeline.books import Books
+from nanotally.streams.pipeline.broker import Taken
 from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.store import MemoryStore, Store
 from tests.support.clock import HandClock
-from tests.support.memory_broker import MemoryBroker
+from tests.support.memory_broker import MemoryBroker, MemoryTransactions
 from tests.support.toy_logic import TOPICS, ToyLogic, numbers
 
 
@@ -221,24 +223,96 @@ def test_a_long_close_is_cut_and_goes_on_after_a_crash_between_two_slices() -> N
     run(crashed)
 
 
-def test_a_stage_waits_for_a_rule_book_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it never came to that")
+
+
+async def publishing(world: World, *, before: int = 0) -> MemoryTransactions:
+    """A publisher that has written one book, after `before` others, and has not committed it."""
+    world.broker.append("books", 0, book_record(before))
+    publisher = await world.broker.fence("publisher", 0)
+    world.broker.fail_at = "commit"
+    with pytest.raises(Transient):
+        await publisher.transact([Emission("books", 0, [None], book_record())], Taken("books", 0, 0))
+    return publisher
+
+
+def test_a_stage_waits_for_a_rule_book_that_is_being_written_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario(world: World) -> None:
+        publisher = await publishing(world, before=1)
         world.publish(b"a", b"book:1")
         partition = await world.opened()
         task = asyncio.create_task(partition.process(world.chunk()))
-        while world.clock.now_s < 1012:
-            await asyncio.sleep(0)
+        await until(lambda: world.clock.now_s >= 1012)
         assert partition.waiting_for == "rule book 1"
         assert world.written() == []
-        world.broker.append("books", 0, book_record(2))
+        publisher.end("committed")
         await task
         assert world.logic.learned == {1}
         assert partition.waiting_for == ""
         assert world.written() == [(0, 1), (1, 2)]
+        assert world.broker.values("rejects", 0) == []
 
     run(scenario)
     said = [r.message for r in caplog.records if "waits" in r.message]
     assert said == ["payers[0] waits for rule book 1, which is not in topic books yet"] * 3  # every 5 s
+
+
+def test_an_activation_of_what_was_never_written_is_refused_and_stops_nothing() -> None:
+    async def scenario(world: World) -> None:
+        world.broker.append("books", 0, book_record(1))
+        world.publish(b"book:0", b"book:1", b"a", b"book:2")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=3))
+        assert (world.logic.learned, world.logic.in_force, world.clock.slept) == ({0}, {0}, [])
+        world.broker.append("books", 0, book_record(1))  # offset 1, too late: the ledger has its reject
+        await partition.process(world.chunk(3))
+        assert world.broker.values("rejects", 0) == [b"book:1", b"book:2"]
+        await partition.close()
+        for store in (world.store, MemoryStore()):
+            later = await world.opened(store)
+            assert (later.position, later.figures()["rejected"]) == (4, 0)
+        world.publish(b"book:1")  # activated again, now that it is there
+        await later.process(world.chunk(4))
+        assert (world.logic.learned, len(world.broker.values("rejects", 0))) == ({1}, 2)
+        assert world.written() == [(0, 1), (1, 2), (2, 3), (3, 4), (4, 5)]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("ended", ["committed", "aborted"])
+def test_an_activation_of_an_offset_without_a_book_is_refused_and_stops_nothing(ended: str) -> None:
+    async def scenario(world: World) -> None:
+        (await publishing(world)).end(ended)
+        world.broker.append("books", 0, book_record(1))  # offset 2
+        marker_or_aborted = [b"book:1"] if ended == "committed" else [b"book:0", b"book:1"]
+        world.publish(b"book:2", *marker_or_aborted, *marker_or_aborted, b"a")
+        partition = await world.opened()
+        await partition.process(world.chunk())
+        assert world.broker.values("rejects", 0) == [*marker_or_aborted, *marker_or_aborted]
+        assert (partition.position, world.logic.in_force) == (len(world.chunk()), {2})
+        assert world.clock.slept == []
+
+    run(scenario)
+
+
+def test_a_book_that_the_state_stands_on_must_be_there() -> None:
+    async def scenario(world: World) -> None:
+        (await publishing(world)).end("committed")
+        world.publish(b"book:0")
+        partition = await world.opened()
+        await partition.process(world.chunk())
+        await partition.close()
+        for entry in world.broker.logs["books", 0].entries:
+            entry.control = True  # as if its records had been lost, and others written
+        with pytest.raises(BrokenInvariant, match="no record at offset 0 of topic books, asked for as a rule book"):
+            await world.opened()
+
+    run(scenario)
 
 
 def test_a_restored_state_gets_the_book_that_it_stands_on() -> None:
@@ -256,11 +330,11 @@ def test_a_restored_state_gets_the_book_that_it_stands_on() -> None:
 
 def test_a_stage_that_waits_for_a_rule_book_can_be_closed() -> None:
     async def scenario(world: World) -> None:
+        await publishing(world)
         world.publish(b"book:0")
         partition = await world.opened()
         task = asyncio.create_task(partition.process(world.chunk()))
-        while not partition.waiting_for:
-            await asyncio.sleep(0)
+        await until(lambda: bool(partition.waiting_for))
         await partition.close()
         await task
         assert world.written() == []
