@@ -27,6 +27,19 @@ def read_datum(shape: Shape, value: bytes, start: int = 0) -> dict[str, Any]:
     return record
 
 
+def read_as_far(shape: Shape, value: bytes, start: int = 0) -> tuple[dict[str, Any], str]:
+    """The fields that can be read from byte `start` on, in order, and what is wrong after them; empty: nothing."""
+    reader, record = _Reader(value, start), {}
+    try:
+        for field in shape.fields:
+            reader.path = [field.name]
+            record[field.name] = reader.read(field.shape)
+    except InvalidDatum as error:
+        return record, str(error)
+    left = len(value) - reader.at
+    return record, f"{left} bytes are left over after the last field, from byte {reader.at}" if left else ""
+
+
 class _Reader:
     def __init__(self, value: bytes, start: int) -> None:
         self.value = value
