@@ -176,6 +176,8 @@ class TopicReader:
 
         Raises Transient where the broker stalls."""
         places = {TopicPartition(self.prefix + topic, p): end for p, (first, end) in ranges.items() if first < end}
+        if not places:
+            return  # aiokafka's consumer would never stop where it is stopped at once after it was given nothing
         loop = asyncio.get_running_loop()
         with kafka_errors(self.bootstrap):
             self._consumer.assign(list(places))
