@@ -21,8 +21,8 @@ from nanotally.streams.domain.uses import Uses
 TAKEN, DUPLICATE = 0, 1
 # Codes from REJECTED on are rejects; REASONS[code - REJECTED] is the reason.
 REJECTED = 2
-REASONS = (*validation.REASONS, "too_old", "conflict", *REJECT_REASONS.values(), "bad_price")
-_CODE = {reason: REJECTED + i for i, reason in enumerate(REASONS)}
+REASONS = (*validation.REASONS, "too_old", "conflict", *REJECT_REASONS.values(), "bad_price", "still_unpriced")
+CODE = {reason: REJECTED + i for i, reason in enumerate(REASONS)}
 
 
 @dataclass
@@ -47,7 +47,7 @@ def admit(
     forgotten_us: ids of uses before it were forgotten already, under whatever horizon."""
     static = validation.check(uses, right_partition, settings.skew_us)
     usable = static == 0
-    later = _later_rejects(rule, bad_price)
+    later = later_rejects(rule, bad_price)
     occurred_at = uses.occurred_at_us
     hard = _hard_rows(uses, usable, seen)
     easy = usable.copy()
@@ -62,18 +62,18 @@ def admit(
     before = _before(raise_to, watermark_us)
     oldest = np.maximum(before, LONG_AGO + settings.horizon_us) - settings.horizon_us
     oldest = np.maximum(oldest, forgotten_us)
-    verdict[easy & (occurred_at < oldest)] = _CODE["too_old"]
+    verdict[easy & (occurred_at < oldest)] = CODE["too_old"]
     return Admitted(verdict, np.maximum(before, raise_to))
 
 
-def _later_rejects(rule: Int64Array, bad_price: Int64Array) -> Int64Array:
+def later_rejects(rule: Int64Array, bad_price: Int64Array) -> Int64Array:
     """Rejects that come after the search for repeats: 0 where there is none."""
     later = np.zeros(len(rule), dtype=np.int64)
     for code, reason in REJECT_REASONS.items():
-        later[rule == code] = _CODE[reason]
+        later[rule == code] = CODE[reason]
     if len(bad_price):
         mine = bad_price[(later[bad_price] == 0) & (rule[bad_price] >= 0)]
-        later[mine] = _CODE["bad_price"]
+        later[mine] = CODE["bad_price"]
     return later
 
 
@@ -129,9 +129,9 @@ def _walk(
         oldest = max(max(easy_before, reached) - settings.horizon_us, forgotten_us)
         known_as = used.get(key)
         if at < oldest:
-            verdict[row] = _CODE["too_old"]
+            verdict[row] = CODE["too_old"]
         elif known_as is not None and known_as[1] >= oldest:
-            verdict[row] = DUPLICATE if known_as[0] == content else _CODE["conflict"]
+            verdict[row] = DUPLICATE if known_as[0] == content else CODE["conflict"]
         elif later[row]:
             verdict[row] = later[row]
         else:

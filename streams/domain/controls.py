@@ -11,7 +11,7 @@ from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.domain.tariff import RuleBook, Settings
 from nanotally.streams.domain.validation import OCCURRED_AT_MAX_US
 
-KINDS = ("activate", "tick", "close")
+KINDS = ("activate", "tick", "close", "redrive")
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,14 @@ class Taken:
     record: dict[str, Any] | None
     watermark_us: int
     book: RuleBook | None = None
+
+
+@dataclass(frozen=True)
+class Redrive:
+    """A control that carries an unpriced use once more. usage_offset: where it stood; use: its UsageEvent."""
+
+    usage_offset: int
+    use: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -54,15 +62,17 @@ def decide(
     book_number: int,
     settings: Settings,
     books: Mapping[int, RuleBook],
-) -> Taken | Refused:
-    """What the control at a place of the chunk does. Controls are idempotent by nature: a book that is not newer and
-    a time that is not later change nothing."""
+) -> Taken | Redrive | Refused:
+    """What the control at a place of the chunk does. Controls are idempotent by nature: a book that is not newer, a
+    time that is not later and a use that was redriven before change nothing."""
     try:
         _, control = codec.decode_one(chunk.values[place])
     except codec.InvalidDatum as error:
         return Refused("malformed", str(error))
     recorded_at = int(chunk.recorded_at_us[place])
     kind, at, number = control["kind"], control["at"], control["book_number"]
+    if kind == "redrive":
+        return _redrive(control, int(chunk.offsets[place]))
     record = {
         "usage_partition": chunk.partition,
         "usage_offset": int(chunk.offsets[place]),
@@ -91,3 +101,27 @@ def decide(
     if raised <= watermark_us:
         return Taken(None, watermark_us)
     return Taken(record | {"at": raised}, raised)
+
+
+def redrive_at(chunk: RawChunk, place: int) -> Redrive | None:
+    """The redrive at a place of the chunk; None where something else is there, or one that cannot be used."""
+    try:
+        name, control = codec.decode_one(chunk.values[place])
+    except codec.InvalidDatum:
+        return None
+    found = (
+        _redrive(control, int(chunk.offsets[place])) if (name, control.get("kind")) == ("Control", "redrive") else None
+    )
+    return found if isinstance(found, Redrive) else None
+
+
+def _redrive(control: Mapping[str, Any], own_offset: int) -> Redrive | Refused:
+    # Controls of the first version of their schema have no such fields.
+    usage_offset, use = control.get("usage_offset"), control.get("use")
+    if usage_offset is None or use is None:
+        return Refused("bad_control", "a redrive needs usage_offset and use")
+    if not 0 <= usage_offset < own_offset:
+        return Refused(
+            "bad_control", f"a redrive at offset {own_offset} cannot be of the use at {usage_offset}: it comes after it"
+        )
+    return Redrive(usage_offset, use)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pyarrow as pa
 
@@ -30,7 +32,8 @@ class ChargeRows:
     """What is needed of n taken uses to write them to the ledger.
 
     uses: all uses of the run; rows: int64[m] those taken, in order; rule: int64[n]; booked_at: int64[n];
-    charged: bool[n]; reason: list of texts and int64[m] code of each taken row's."""
+    charged: bool[n]; reason: list of texts and int64[m] code of each taken row's; flags: further flags of each of the
+    n uses, None: there are none."""
 
     def __init__(
         self,
@@ -41,9 +44,26 @@ class ChargeRows:
         charged: BoolArray,
         outcome_code: Int64Array,
         outcomes: list[tuple[str, str]],
+        flags: Sequence[str] | None = None,
     ) -> None:
         self.uses, self.rows, self.rule, self.booked_at = uses, rows, rule, booked_at
-        self.charged, self.outcome_code, self.outcomes = charged, outcome_code, outcomes
+        self.charged, self.outcome_code, self.outcomes, self.flags = charged, outcome_code, outcomes, flags
+
+    def part(self, chosen: Int64Array | BoolArray) -> ChargeRows:
+        """Some of the taken rows, by their places or as bool[m]."""
+        return ChargeRows(
+            self.uses, self.rows[chosen], self.rule, self.booked_at, self.charged, self.outcome_code[chosen],
+            self.outcomes, self.flags,
+        )  # fmt: skip
+
+    def flag_column(self, late_version: Int64Array) -> pa.Array:
+        """Flags of the taken rows. late_version: int64[m], 1 where the version that priced it came after the use."""
+        known = texts(["", "late_version"], late_version)
+        if self.flags is None:
+            return known
+        further = [self.flags[row] for row in self.rows.tolist()]
+        both = [" ".join(filter(None, pair)) for pair in zip(known.to_pylist(), further, strict=True)]
+        return pa.array(both, pa.string())
 
 
 def charge_batch(
@@ -120,7 +140,7 @@ def charge_batch(
         "recorded_at": pa.array(pick(uses.recorded_at_us, rows)),
         "booked_at": pa.array(booked_at),
         "late": pa.array(booked_at > occurred_at),
-        "flags": texts(["", "late_version"], flag),
+        "flags": taken.flag_column(flag),
         "outcome": texts(outcomes, taken.outcome_code),
         "reason": texts(reasons, taken.outcome_code),
         "currency": texts([*(r.version.currency for r in book_rules), ""], currency),

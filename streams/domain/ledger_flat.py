@@ -83,6 +83,8 @@ class _Writer:
     def groups(self) -> list[tuple[int, int, Int64Array]]:
         """Rule, number of shares and int64[k] places of those charges that have much alike; without flags."""
         taken, rows = self.taken, self.taken.rows
+        if taken.flags is not None:
+            return []
         rule = pick(taken.rule, rows)
         fit = pick(taken.charged, rows)
         fit = fit & ~self._late_version(rule, rows)
@@ -113,12 +115,9 @@ class _Writer:
     def others(self, places: Int64Array) -> list[bytes]:
         """Any charges of at most one line."""
         taken = self.taken
-        rows = taken.rows[places]
-        part = ChargeRows(
-            taken.uses, rows, taken.rule, taken.booked_at, taken.charged, taken.outcome_code[places], taken.outcomes
-        )
+        part = taken.part(places)
         batch = charge_batch(part, self.priced, self.book, self.splits, self.partition, self.book_number, self.came_at)
-        return codec.encode_rest(batch, datums_of(taken, rows))
+        return codec.encode_rest(batch, datums_of(taken, part.rows))
 
     def flat(self, number: int, shares: int, places: Int64Array) -> list[bytes]:
         """Charges of one rule, all with as many shares."""

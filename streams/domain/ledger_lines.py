@@ -53,7 +53,7 @@ def use_values(
         "recorded_at": pa.array(uses.recorded_at_us[rows]),
         "booked_at": pa.array(booked_at),
         "late": pa.array(booked_at > occurred_at),
-        "flags": texts(["", "late_version"], flag),
+        "flags": taken.flag_column(flag),
         "outcome": texts([outcome for outcome, _ in taken.outcomes], taken.outcome_code),
         "reason": texts([reason for _, reason in taken.outcomes], taken.outcome_code),
         "currency": texts([*currencies, ""], np.where(rule >= 0, rule, len(currencies))),

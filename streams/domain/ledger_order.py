@@ -55,8 +55,8 @@ class LedgerOrder:
         else:
             values = [b""] * len(rows)
             for places, some in (
-                (np.flatnonzero(~apart), self._plain(_some(taken, ~apart), priced, came_at)),
-                (np.flatnonzero(apart), self._any(_some(taken, apart), priced, came_at)),
+                (np.flatnonzero(~apart), self._plain(taken.part(~apart), priced, came_at)),
+                (np.flatnonzero(apart), self._any(taken.part(apart), priced, came_at)),
             ):
                 for place, value in zip(places.tolist(), some, strict=True):
                     values[place] = value
@@ -97,11 +97,3 @@ class LedgerOrder:
         lines = lines.pick(np.argsort(lines.row, kind="stable"))
         n = np.array([self.numbers.get(offset, 0) for offset in uses.offsets[rows].tolist()], dtype=np.int64)
         return use_values(taken, lines, n, state.book, state.splits, self.partition, state.book_number, came_at)
-
-
-def _some(taken: ChargeRows, chosen: BoolArray) -> ChargeRows:
-    """Some of the taken rows: bool[m]."""
-    return ChargeRows(
-        taken.uses, taken.rows[chosen], taken.rule, taken.booked_at, taken.charged, taken.outcome_code[chosen],
-        taken.outcomes,
-    )  # fmt: skip

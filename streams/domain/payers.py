@@ -17,6 +17,7 @@ from nanotally.streams.domain.earnings import AccountPlaces
 from nanotally.streams.domain.falling_due import FallenDue
 from nanotally.streams.domain.outputs import Outputs
 from nanotally.streams.domain.records import LONG_AGO, RawChunk, Step
+from nanotally.streams.domain.redrive_runs import RedriveRun, redrives_from
 from nanotally.streams.domain.runs import UsageRun
 from nanotally.streams.domain.state import PAYER_PREFIX, PayersState
 from nanotally.streams.domain.tariff import RuleBook
@@ -98,23 +99,32 @@ class PayersLogic:
         by_name = codec.split_by_schema(chunk.values)
         run = UsageRun(chunk, by_name.pop("UsageEvent", np.zeros(0, dtype=np.int64)), self, out)
         controls_at = by_name.pop("Control", np.zeros(0, dtype=np.int64)).tolist()
-        taken = len(chunk)
+        taken, whole = 0, True
         for stop in [*controls_at, len(chunk)]:
+            if stop < taken:
+                continue  # taken with the one before
             taken = run.take_until(stop)
-            if taken < stop or (stop < len(chunk) and not self._take_control(chunk, stop, out)):
+            if taken == stop < len(chunk):
+                taken, whole = self._take_control(chunk, stop, out)
+            if taken < stop or not whole:
                 break
         for positions in by_name.values():
             for place in positions[positions < taken].tolist():
                 out.reject_foreign(chunk, place)
         return taken
 
-    def _take_control(self, chunk: RawChunk, place: int, out: Outputs) -> bool:
-        """One control; False where the close that it causes was cut."""
+    def _take_control(self, chunk: RawChunk, place: int, out: Outputs) -> tuple[int, bool]:
+        """One control, or several redrives; gives the place after what was taken, and False where a close was cut."""
         state = self.state
         taken = controls.decide(chunk, place, state.watermark_us, state.book_number, state.settings, self.books)
         if isinstance(taken, controls.Refused):
             out.reject(chunk, place, taken.reason, taken.detail)
-            return True
+            return place + 1, True
+        if isinstance(taken, controls.Redrive):
+            redrives = redrives_from(chunk, place, taken)
+            end = place + len(redrives)
+            reached = RedriveRun(chunk, place, redrives, self, out).take_until(end)
+            return reached, reached == end
         if taken.record is not None:
             out.control_taken(taken.record)
             if taken.book is not None:
@@ -122,9 +132,9 @@ class PayersLogic:
                 state.activate(taken.book, int(chunk.recorded_at_us[place]))
             state.watermark_us = max(state.watermark_us, taken.watermark_us)
         if not self.close_to_watermark(out, int(chunk.offsets[place]), int(chunk.recorded_at_us[place])):
-            return False
+            return place, False
         state.counts["control"] += 1
-        return True
+        return place + 1, True
 
     def close_to_watermark(self, out: Outputs, offset: int | None, recorded_at_us: int) -> bool:
         """Writes what is due up to the watermark, then closes windows; False where a slice was full before all was

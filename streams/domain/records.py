@@ -20,7 +20,7 @@ Column = TypeVar("Column", bound="np.ndarray[Any, Any]")
 
 LONG_AGO = -(2**63)  # a watermark before the first use
 NO_END = 2**63 - 1  # the end of what never ends
-FOLD_VERSION = 2  # of the state that a fold gives: a snapshot of another version is thrown away
+FOLD_VERSION = 3  # of the state that a fold gives: a snapshot of another version is thrown away
 
 
 def pick(column: Column, rows: Int64Array) -> Column:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nanotally.schemas import codec
 from nanotally.streams.domain import admission
-from nanotally.streams.domain.admission import DUPLICATE, REJECTED, TAKEN, admit
+from nanotally.streams.domain.admission import DUPLICATE, REJECTED, TAKEN, Admitted, admit
 from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.cutting import Pieces, cut, cut_rows
 from nanotally.streams.domain.exact import REFUSALS
@@ -17,7 +17,7 @@ from nanotally.streams.domain.keys import Interner, partition_of
 from nanotally.streams.domain.ledger import CHARGED, REFUSED, UNPRICED, ChargeRows
 from nanotally.streams.domain.matching import NO_RULE, NO_TARIFF, UNPRICED_REASONS
 from nanotally.streams.domain.pricing import Priced, price_run
-from nanotally.streams.domain.records import NO_END, Int32Array, Int64Array, RawChunk
+from nanotally.streams.domain.records import NO_END, BoolArray, Int32Array, Int64Array, RawChunk
 from nanotally.streams.domain.scope_keys import bounds_of, calendar_of
 from nanotally.streams.domain.uses import Uses
 from nanotally.streams.domain.validation import ID_BYTES_MAX
@@ -49,6 +49,7 @@ class UsageRun:
         datums = codec.event_datums(values, decoded)
         self.uses = Uses(decoded.batch, chunk.offsets[self.places], chunk.recorded_at_us[self.places], datums)
         self.done = 0  # decoded uses taken so far
+        self.flags: list[str] | None = None  # of each use, where they have any
 
     def take_until(self, stop: int) -> int:
         """Takes the uses before a place of the chunk; gives that place, or that of the use at which a close was
@@ -71,16 +72,7 @@ class UsageRun:
         rule = state.book.match(uses) if state.book is not None else np.full(len(uses), NO_TARIFF, dtype=np.int64)
         limits = limits_of(uses)
         payer = self._payer_codes(uses)
-        admitted = admit(
-            uses,
-            rule,
-            limits.bad,
-            payer != WRONG_PARTITION,
-            state.seen,
-            state.watermark_us,
-            state.forgotten_us,
-            state.settings,
-        )
+        admitted = self._admit(uses, rule, limits.bad, payer != WRONG_PARTITION)
         verdict, watermark = admitted.verdict, admitted.watermark_us
         booked_at = np.maximum(uses.occurred_at_us, watermark)
         in_ledger = verdict == TAKEN
@@ -104,6 +96,24 @@ class UsageRun:
             raise AssertionError("a window was left open behind the watermark")
         self._write(uses, end, rule, verdict, booked_at, priced, places)
         return end
+
+    def _admit(self, uses: Uses, rule: Int64Array, bad_price: Int64Array, right_partition: BoolArray) -> Admitted:
+        state = self.state
+        return admit(
+            uses,
+            rule,
+            bad_price,
+            right_partition,
+            state.seen,
+            state.watermark_us,
+            state.forgotten_us,
+            state.settings,
+        )
+
+    def _remember(self, uses: Uses, rows: Int64Array) -> None:
+        """Takes the ids of the rows as used."""
+        high, low = uses.id_hash
+        self.state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])
 
     def _payer_codes(self, uses: Uses) -> Int32Array:
         """Codes of the payers, WRONG_PARTITION for those that belong elsewhere: int32[n]."""
@@ -194,8 +204,7 @@ class UsageRun:
         rows = np.flatnonzero(in_ledger[first:end]) + first
         if not len(rows):
             return
-        high, low = uses.id_hash
-        state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])
+        self._remember(uses, rows)
         with_rule = rows[rule[rows] >= 0]
         if not len(with_rule) or state.book is None or state.tallies is None:
             return
@@ -252,8 +261,12 @@ class UsageRun:
                 code[refusal == refused] = place
         charged = np.zeros(len(uses), dtype=bool)
         charged[rows[code == 0]] = True
-        self.out.charges(ChargeRows(uses, rows, rule, booked_at, charged, code, OUTCOMES), priced)
+        self.out.charges(ChargeRows(uses, rows, rule, booked_at, charged, code, OUTCOMES, self.flags), priced)
         self.out.duplicates(uses.offsets[:end][verdict == DUPLICATE])
         for row in np.flatnonzero(verdict >= REJECTED).tolist():
             reason = admission.REASONS[int(verdict[row]) - REJECTED]
-            self.out.reject_use(self.chunk, int(places[row]), reason, uses, row)
+            self._reject(int(places[row]), reason, uses, row, int(rule[row]))
+
+    def _reject(self, place: int, reason: str, uses: Uses, row: int, rule: int) -> None:
+        """rule: what matching said of the use."""
+        self.out.reject_use(self.chunk, place, reason, uses, row)

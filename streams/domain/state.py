@@ -17,6 +17,7 @@ from nanotally.streams.domain.falling_due import FallenDue, fallen_due
 from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.records import LONG_AGO
+from nanotally.streams.domain.redriven import Redriven
 from nanotally.streams.domain.scopes import Scopes
 from nanotally.streams.domain.splitting import Splits
 from nanotally.streams.domain.state_fold import fold_charges
@@ -50,6 +51,7 @@ class PayersState:
         self.dues = Dues()
         self._books: dict[int, CompiledBook] = {}  # the one in force, and those that say what is due
         self.seen = SeenIds()
+        self.redriven = Redriven()  # unpriced uses that were taken once more, by the offset at which they came first
         self.accounts = Interner()
         self._payers = Interner()
         self.splits = Splits(self.accounts)
@@ -65,6 +67,7 @@ class PayersState:
         return (
             len(self.scopes)
             + len(self.seen)
+            + len(self.redriven)
             + len(self.payers)
             + len(self.dues)
             + (self.tallies.size() if self.tallies else 0)
@@ -150,6 +153,7 @@ class PayersState:
             "scopes": pack(self.scopes.arrays()),
             "seen": pack(self.seen.arrays()),
             "bases": pack(self.splits.bases()),
+            "redriven": pack({"offsets": self.redriven.offsets()}),
             "dues": self.dues.snapshot(self.splits),
         }
         if self.tallies is not None:
@@ -165,6 +169,7 @@ class PayersState:
             setattr(self, name, value)
         self.scopes.load(unpack(parts["scopes"]))
         self.seen.load(unpack(parts["seen"]))
+        self.redriven = Redriven(unpack(parts["redriven"])["offsets"])
         bases = unpack(parts["bases"])
         self.splits.put(bases["high"], bases["low"], bases["base"])
         self.dues.restore(parts["dues"], self.splits)

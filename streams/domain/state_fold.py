@@ -15,6 +15,7 @@ from nanotally.streams.domain.keys import group
 from nanotally.streams.domain.lines import LINKS, MINIMUM, PASS, RULE, Lines
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.records import BoolArray, Int64Array
+from nanotally.streams.domain.redriven import offsets_of
 from nanotally.streams.domain.scopes import ScopeRows
 from nanotally.streams.domain.uses import Uses, int64
 from nanotally.streams.errors import BrokenInvariant
@@ -69,10 +70,20 @@ class _Fold:
         key = combine(payer, hash_strings(event["event_id"]))
         occurred_at = int64(event["occurred_at"])
         state.watermark_us = max(state.watermark_us, int(occurred_at.max()) - state.settings.lateness_us)
+        content = int64(self.batch.column("content_hash"))[self.used]
+        fresh = self._fresh()
+        if len(fresh) < len(occurred_at):
+            key, content, occurred_at = (key[0][fresh], key[1][fresh]), content[fresh], occurred_at[fresh]
         # An id forgotten and used again may stand twice in one batch: the later use counts.
         last = group(*key).last
-        content = int64(self.batch.column("content_hash"))[self.used]
         state.seen.add((key[0][last], key[1][last]), content[last], occurred_at[last])
+
+    def _fresh(self) -> Int64Array:
+        """Places of the uses that came for the first time; notes which of the others were redriven."""
+        redriven = offsets_of(self.batch.column("flags"))[self.used]
+        for offset in redriven[redriven >= 0].tolist():
+            self.state.redriven.add(offset)
+        return np.flatnonzero(redriven < 0)
 
     def _is(self, name: str, *values: str) -> BoolArray:
         found: BoolArray = pc.is_in(self.line[name], pa.array(values, pa.string())).to_numpy(zero_copy_only=False)

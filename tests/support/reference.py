@@ -18,7 +18,7 @@ from nanotally.streams.domain.tariff import RuleBook, Settings
 from tests.support.reference_dues import Order, by_text, lines_due, next_due
 from tests.support.reference_scopes import Priced, Scopes
 from tests.support.reference_splits import Part, Parts, divide
-from tests.support.reference_uses import Found, look_up, rate_use
+from tests.support.reference_uses import Found, look_up, pieces_of, rate_use
 from tests.support.reference_values import (
     LONG_AGO,
     Charge,
@@ -72,6 +72,7 @@ class PayersReference:
         self.closed_to = LONG_AGO
         self.forgotten_to = LONG_AGO  # ids of uses before this are forgotten; a running maximum
         self.seen: dict[tuple[str, str, str], Event] = {}
+        self.redriven: set[int] = set()  # where uses stood that were taken once more
         self.scopes = Scopes()
         self.bases: dict[tuple[str, Parts], int] = {}
         self.at_offset = 0  # charges written at the offset of the record that is being taken
@@ -127,6 +128,8 @@ class PayersReference:
                 return "control", ""
             self.activate(record, book)
             self.taken(record, control, None, book.number, book.book_hash)
+        elif control.kind == "redrive":
+            return self.redrive(record, control.usage_offset, control.use)
         elif control.kind == "tick":
             self.move(record, record.recorded_at_us - self.settings.lateness_us)
             if self.watermark > before:
@@ -162,7 +165,7 @@ class PayersReference:
     def take_use(self, record: Record, event: Event) -> tuple[str, str]:
         # A key that stands twice among the attributes cannot be told by a mapping, only by how it is written.
         twice = "invalid_id" if record.wire == "twice" and event["attributes"] else None
-        reason = twice or self.unsound(event) or self.misplaced(record, event)
+        reason = twice or self.unsound(event) or self.misplaced(record, event) or self.too_old(event)
         if reason:
             return "rejected", reason
         key = (event["payer"], event["product"], event["event_id"])
@@ -172,6 +175,32 @@ class PayersReference:
         outcome, reason, found = look_up(self.book, event)
         if outcome == "rejected":
             return outcome, reason
+        self.seen[key] = event
+        return self.charge(record, event, outcome, reason, found)
+
+    def redrive(self, record: Record, first: int | None, event: Event | None) -> tuple[str, str]:
+        """The use that found no price at the offset `first`, once more: its age and its id do not count, and one that
+        still has no price is told so and leaves no trace."""
+        if first is None or event is None or first < 0 or first >= record.offset:
+            return "rejected", "bad_control"
+        reason = self.unsound(event) or self.misplaced(record, event)
+        if reason:
+            return "rejected", reason
+        if first in self.redriven:
+            return "duplicate", ""
+        outcome, reason, found = look_up(self.book, event)
+        if outcome == "rejected":
+            return outcome, reason
+        if found is None or self.book is None or isinstance(pieces_of(self.book, event, found), tuple):
+            return "rejected", "still_unpriced"
+        self.redriven.add(first)
+        self.count("redriven")
+        return self.charge(record, event, outcome, reason, found, f"redrive:{first}")
+
+    def charge(
+        self, record: Record, event: Event, outcome: str, reason: str, found: Found | None, flag: str = ""
+    ) -> tuple[str, str]:
+        """A use that enters the ledger."""
         # What has ended is due and closed before the use is priced: both may divide by the same base.
         self.move(record, event["occurred_at"] - self.settings.lateness_us)
         booked_at, lines = max(event["occurred_at"], self.watermark), list[Priced]()
@@ -184,8 +213,7 @@ class PayersReference:
             else:
                 lines = priced
                 self.scopes.keep(trial, priced)
-        self.seen[key] = event
-        self.book_charge(record, event, booked_at, outcome, reason, found, lines)
+        self.book_charge(record, event, booked_at, outcome, reason, found, lines, flag)
         return outcome, reason
 
     def unsound(self, event: Event) -> str | None:
@@ -214,9 +242,11 @@ class PayersReference:
             return "wrong_partition"
         if event["occurred_at"] > record.recorded_at_us + self.settings.skew_us:
             return "future"
-        if event["occurred_at"] < self.forgotten_to:
-            return "too_old"
         return None
+
+    def too_old(self, event: Event) -> str | None:
+        """A repeat of it might not be known as one any more."""
+        return "too_old" if event["occurred_at"] < self.forgotten_to else None
 
     def book_charge(
         self,
@@ -227,7 +257,9 @@ class PayersReference:
         reason: str,
         found: Found | None,
         lines: list[Priced],
+        flag: str,
     ) -> None:
+        flags = ["late_version"] if any(map(self.came_late, lines)) else []
         late = booked_at > event["occurred_at"]
         currency = found.version.currency if found and outcome != "unpriced" else ""
         divided = tuple(self.divided(p, currency) for p in lines)
@@ -240,7 +272,7 @@ class PayersReference:
             recorded_at_us=record.recorded_at_us,
             booked_at_us=booked_at,
             late=late,
-            flags="late_version" if any(map(self.came_late, lines)) else "",
+            flags=" ".join([*flags, flag] if flag else flags),
             outcome=outcome,
             reason=reason,
             currency=currency,

@@ -29,6 +29,8 @@ class Control:
     book_number: int | None = None
     book_hash: str | None = None
     note: str = ""
+    usage_offset: int | None = None
+    use: Event | None = None
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def encode_control(control: Control) -> bytes:
             "book_number": control.book_number,
             "book_hash": control.book_hash,
             "note": control.note,
+            "usage_offset": control.usage_offset,
+            "use": control.use,
         },
     )
 

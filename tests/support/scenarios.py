@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nanotally.streams.domain.tariff import RuleBook
@@ -98,6 +98,7 @@ class Maker:
         self.lasting = r.random() < 0.4  # most uses last for hours
         self.ones = r.random() < 0.2  # quantities of one
         self.greedy = r.random() < 0.15  # quantities near the limits of int64
+        self.redrives = Redrives(random.Random(f"redrives {seed} {partition}"), self)
 
     def make(self, size: int) -> tuple[Record, ...]:
         records: list[Record] = []
@@ -113,6 +114,11 @@ class Maker:
             self.reference.take(record)
             records.append(record)
             offset += self.r.choice((1, 1, 1, 2, 5))
+            while (again := self.redrives.after(record, offset)) is not None:
+                record = replace(record, offset=offset, key=None, value=again, wire="plain")
+                self.reference.take(record)
+                records.append(record)
+                offset += 1
         return tuple(records)
 
     def step(self) -> int:
@@ -315,7 +321,10 @@ class Maker:
         return old
 
     def spoil(self, event: dict[str, Any], recorded_at: int) -> dict[str, Any]:
-        r, settings = self.r, self.reference.settings
+        return self.spoilt(self.r, event, recorded_at)
+
+    def spoilt(self, r: random.Random, event: Event, recorded_at: int) -> dict[str, Any]:
+        settings = self.reference.settings
         old = self.reference.forgotten_to
         name, value = r.choice(
             (
@@ -344,3 +353,41 @@ class Maker:
             )
         )
         return {**event, name: value}
+
+
+class Redrives:
+    """Controls that carry uses once more; drawn by themselves, so that the rest of a scenario is what it was."""
+
+    def __init__(self, r: random.Random, maker: Maker) -> None:
+        self.r, self.maker = r, maker
+        self.uses: list[tuple[int, Event]] = []  # that entered the ledger, with their offsets
+        self.unpriced: list[tuple[int, Event]] = []
+        self.often = r.choice((0.0, 0.02, 0.02, 0.1, 0.3))
+
+    def after(self, record: Record, offset: int) -> Control | None:
+        """What follows the record, which was taken, at the offset; None: no redrive does."""
+        r, value = self.r, record.value
+        outcome, _ = self.maker.reference.out.outcomes[record.offset]
+        if isinstance(value, dict) and outcome in ("charged", "refused", "unpriced"):
+            self.uses.append((record.offset, value))
+            if outcome == "unpriced":
+                self.unpriced.append((record.offset, value))
+        if not self.uses or r.random() > self.often:
+            return None
+        # That a use was unpriced where it stood is for those to see to who may write controls: any will do here.
+        first, use = r.choice(self.unpriced if self.unpriced and r.random() < 0.5 else self.uses)
+        if r.random() < 0.85:
+            return Control("again", "redrive", usage_offset=first, use=use)
+        spoilt = self.maker.spoilt(r, use, record.recorded_at_us)
+        return r.choice(
+            (
+                Control("x", "redrive", usage_offset=first),
+                Control("x", "redrive", use=use),
+                Control("x", "redrive", usage_offset=offset, use=use),
+                Control("x", "redrive", usage_offset=-1, use=use),
+                Control("x", "redrive", usage_offset=2**62, use=use),
+                Control("x", "redrive", usage_offset=first, use=spoilt),
+                Control("x", "redrive", usage_offset=first, use=spoilt),
+                Control("x", "tick", usage_offset=first, use=use),
+            )
+        )
