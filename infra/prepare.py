@@ -18,7 +18,7 @@ def prepare(environment: Environment, say: Callable[[str], None], book: bool = T
     """Make what is missing; what is there stays as it is. Without `book` no rule book is published.
 
     Raises Transient when a service cannot be asked, InvalidInput when topics exist with other partitions."""
-    made = admin.create_topics(environment.kafka, environment.prefix)
+    made = admin.create_topics(environment.kafka, environment.prefix, replicas=environment.replicas)
     say(f"topics made: {', '.join(made)}" if made else "topics are there")
     applied = migrate(
         environment.clickhouse, environment.database, environment.clickhouse_user, environment.clickhouse_password

@@ -16,6 +16,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from nanotally.streams.errors import InvalidInput, Transient
+from nanotally.streams.replicas import replica_settings, replicas_wanted
 
 PARTITIONS = 4
 ACCOUNT_PARTITIONS = 2
@@ -101,11 +102,17 @@ def partition_counts(bootstrap: str, prefix: str = "") -> dict[str, int]:
 
 
 def create_topics(
-    bootstrap: str, prefix: str = "", partitions: int = PARTITIONS, account_partitions: int = ACCOUNT_PARTITIONS
+    bootstrap: str,
+    prefix: str = "",
+    partitions: int = PARTITIONS,
+    account_partitions: int = ACCOUNT_PARTITIONS,
+    replicas: int = 0,
 ) -> list[str]:
-    """Make the topics that are missing; returns their logical names, once every partition has a leader.
+    """Make the topics that are missing; returns their logical names, once every partition has a leader. replicas: on
+    how many brokers, 0 for as many as there are, three at most.
 
-    Raises InvalidInput when a topic exists with another number of partitions, Transient when Kafka cannot be asked."""
+    Raises InvalidInput when a topic exists with another number of partitions or more replicas are asked for than there
+    are brokers, Transient when Kafka cannot be asked."""
     wanted = {"payers": partitions, "accounts": account_partitions, "one": 1}
     if min(wanted.values()) < 1:
         raise InvalidInput(f"{min(wanted.values())} partitions are none; write 1 or more")
@@ -120,7 +127,8 @@ def create_topics(
                 )
         missing = [topic for topic in TOPICS if topic.name not in there]
         if missing:
-            _create(client, prefix, missing, wanted)
+            copies = replicas_wanted(len(client.describe_cluster()["brokers"]), replicas)
+            _create(client, prefix, missing, wanted, copies)
     return [topic.name for topic in missing]
 
 
@@ -179,10 +187,17 @@ def _counts(client: Any, prefix: str) -> dict[str, int]:
     return {ours[seen["name"]]: len(seen["partitions"]) for seen in client.describe_topics() if seen["name"] in ours}
 
 
-def _create(client: Any, prefix: str, missing: list[Topic], wanted: Mapping[str, int]) -> None:
+def _create(client: Any, prefix: str, missing: list[Topic], wanted: Mapping[str, int], replicas: int) -> None:
     """Make them and wait for their leaders; another command that makes the same at the same time is welcome."""
     reply = client.create_topics(
-        {prefix + topic.name: {"num_partitions": wanted[topic.per], "configs": topic.settings} for topic in missing},
+        {
+            prefix + topic.name: {
+                "num_partitions": wanted[topic.per],
+                "replication_factor": replicas,
+                "configs": {**topic.settings, **replica_settings(replicas)},
+            }
+            for topic in missing
+        },
         raise_errors=False,
     )
     _refuse_errors(reply["topics"], "made", TopicAlreadyExistsError)

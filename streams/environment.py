@@ -30,6 +30,7 @@ _VARIABLES: dict[str, tuple[str | None, str]] = {
     "NANOTALLY_PREFIX": (None, ""),
     "NANOTALLY_STATE": (None, str(Path(".nanotally") / "state")),
     "NANOTALLY_WEB_PORT": ("web_port", "6066"),
+    "NANOTALLY_REPLICAS": (None, ""),
 }
 _ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:,\[\]]+):(?P<port>\d{1,5})")
 
@@ -39,7 +40,8 @@ class Environment:
     """Addresses and folders of one installation.
 
     `kafka` is one `host:port` or several with commas; `clickhouse` the native port, `clickhouse_http` the HTTP port
-    or empty where it is not open; `web_port` the first of three ports: payers, accounts, sink."""
+    or empty where it is not open; `web_port` the first of three ports: payers, accounts, sink; `replicas` how many
+    brokers keep each record, 0 for as many as there are, three at most."""
 
     kafka: str = "localhost:9092"
     clickhouse: str = "localhost:9000"
@@ -50,6 +52,7 @@ class Environment:
     prefix: str = ""
     state: Path = Path(".nanotally") / "state"
     web_port: int = 6066
+    replicas: int = 0
 
     @staticmethod
     def load(environ: Mapping[str, str] | None = None, folder: Path | None = None) -> Environment:
@@ -76,6 +79,7 @@ class Environment:
             prefix=_matching("NANOTALLY_PREFIX", value("NANOTALLY_PREFIX"), r"[A-Za-z0-9._-]{0,100}"),
             state=_state_folder(value("NANOTALLY_STATE"), folder),
             web_port=_web_port(value("NANOTALLY_WEB_PORT")),
+            replicas=_replicas(value("NANOTALLY_REPLICAS")),
         )
 
     def topic(self, name: str) -> str:
@@ -108,6 +112,7 @@ class Environment:
             "NANOTALLY_PREFIX": self.prefix,
             "NANOTALLY_STATE": str(self.state),
             "NANOTALLY_WEB_PORT": str(self.web_port),
+            "NANOTALLY_REPLICAS": str(self.replicas or ""),
         }
 
 
@@ -165,4 +170,12 @@ def _web_port(text: str) -> int:
     last = 65536 - len(STAGES)
     if len(text) > 5 or not text.isascii() or not text.isdigit() or not 0 < int(text) <= last:
         raise InvalidInput(f"NANOTALLY_WEB_PORT: {text!r} is no port; write a number from 1 to {last}")
+    return int(text)
+
+
+def _replicas(text: str) -> int:
+    if not text:
+        return 0
+    if len(text) > 2 or not text.isascii() or not text.isdigit() or not int(text):
+        raise InvalidInput(f"NANOTALLY_REPLICAS: {text!r} is no number of replicas; write 1 to 99, or nothing")
     return int(text)

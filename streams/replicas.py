@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nanotally.streams.errors import InvalidInput
 
-REPLICAS = 3
+REPLICAS, IN_SYNC = 3, 2
 
 
 def replicas_wanted(brokers: int, asked: int = 0) -> int:
@@ -20,13 +20,11 @@ def replicas_wanted(brokers: int, asked: int = 0) -> int:
 
 
 def in_sync_min(replicas: int) -> int:
-    """On how many brokers a record must be before Kafka acknowledges it: all but one, and with two or one on one.
-
-    With three, any one may be lost, and what was acknowledged is on another. With two, this would stop everything
-    whenever one is away."""
-    return replicas - 1 if replicas >= REPLICAS else 1
+    """On how many brokers a record must be before Kafka acknowledges it: two of three or more, so that any one may be
+    lost; one where there are fewer, since two of two would stop everything whenever one is away."""
+    return IN_SYNC if replicas >= REPLICAS else 1
 
 
-def settings(replicas: int) -> dict[str, str]:
+def replica_settings(replicas: int) -> dict[str, str]:
     """Kafka's settings of a topic with so many replicas: none that lags behind may ever become the truth."""
     return {"min.insync.replicas": str(in_sync_min(replicas)), "unclean.leader.election.enable": "false"}

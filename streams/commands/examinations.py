@@ -16,7 +16,7 @@ from nanotally.sinks.client import ClickHouse
 from nanotally.sinks.migrate import migrations
 from nanotally.sinks.reconcile_queries import written
 from nanotally.sinks.tables import TABLES_BY_TOPIC
-from nanotally.streams import admin
+from nanotally.streams import admin, replication
 from nanotally.streams.commands import keeping
 from nanotally.streams.commands.charge_sources import address_of
 from nanotally.streams.commands.live import ask
@@ -109,14 +109,17 @@ def _folder(what: str, folder: Path, remedy: str) -> Finding:
 def _kafka(environment: Environment) -> Iterator[Finding]:
     with admin.admin_client(environment.kafka, timeout_s=5.0) as client:
         cluster = client.describe_cluster()
-        brokers = len(cluster["brokers"])
+        away = [str(broker["broker_id"]) for broker in cluster["brokers"] if broker.get("is_fenced")]
+        brokers = len(cluster["brokers"]) - len(away)
         release = ".".join(str(part) for part in client.config.get("api_version") or ())
     said = f"{environment.kafka}: cluster {cluster['cluster_id']}, {brokers} broker{'s' * (brokers > 1)}"
+    said += f" ({', '.join(away)} away)" if away else ""
     yield Finding("Kafka", True, f"{said}, speaks protocols up to {release}" if release else said)
 
 
 def _topics(environment: Environment) -> Iterator[Finding]:
     found = admin.check_topics(environment.kafka, environment.prefix)
+    found += replication.faults(environment.kafka, environment.prefix, environment.replicas)
     counts = admin.partition_counts(environment.kafka, environment.prefix)
     yield from _topic_faults(environment, found)
     if not found:
@@ -195,7 +198,9 @@ def _positions(environment: Environment) -> Iterator[Finding]:
 
 def _topic_faults(environment: Environment, found: list[admin.Finding]) -> Iterator[Finding]:
     for finding in found:
-        yield Finding(f"topic {environment.topic(finding.topic)}", False, finding.problem, finding.remedy)
+        own = finding.topic in replication.KAFKAS_OWN
+        topic = finding.topic if own else environment.topic(finding.topic)
+        yield Finding(f"topic {topic}", False, finding.problem, finding.remedy)
 
 
 def _lags(positions: list[tuple[int, int, int]]) -> str:

@@ -63,9 +63,9 @@ class Crew:
     wrong: list[str] = field(default_factory=list)  # ends that nothing explains
     ended: bool = False
 
-    def start(self) -> None:
-        """Starts PLACES of each stage, and keeps them alive from here on."""
-        for place in range(PLACES):
+    def start(self, places: int = PLACES) -> None:
+        """Starts so many of each stage, and keeps them alive from here on."""
+        for place in range(places):
             for stage in STAGES:
                 self.add(stage, place)
         self._thread = threading.Thread(target=self._keep, name="crew", daemon=True)

@@ -18,10 +18,12 @@ GIVE_UP_S = 20.0  # without an answer; then the same uses are sent again, under 
 class Load:
     """A thread that publishes; `arrived` is the file of all uses that Kafka said it has: product, payer, id."""
 
-    def __init__(self, environment: Environment, uses: Uses, per_s: float, arrived: Path) -> None:
+    def __init__(
+        self, environment: Environment, uses: Uses, per_s: float, arrived: Path, give_up_s: float = GIVE_UP_S
+    ) -> None:
         self._environment, self._uses, self._per_s = environment, uses, per_s
-        self._arrived = arrived
-        self._ended = threading.Event()
+        self._arrived, self._give_up_s = arrived, give_up_s
+        self._ended, self._left = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self.error: BaseException | None = None
         self.published = 0  # that Kafka has, those sent again as well
@@ -30,6 +32,11 @@ class Load:
 
     def start(self) -> None:
         self._thread.start()
+
+    def leave(self) -> None:
+        """Lets it end by itself; what is in hand need not arrive."""
+        self._left = True
+        self._ended.set()
 
     def end(self, within_s: float = 180.0) -> None:
         """Lets what is in hand arrive. Raises what went wrong, Transient where it does not end."""
@@ -57,11 +64,13 @@ class Load:
         while True:
             try:
                 with Publisher(
-                    self._environment.kafka, prefix=self._environment.prefix, delivery_timeout_s=GIVE_UP_S
+                    self._environment.kafka, prefix=self._environment.prefix, delivery_timeout_s=self._give_up_s
                 ) as nano:
                     self.published += nano.publish_batch(batch)
                 return
             except Transient as e:  # Kafka is away for longer than the publisher's patience
                 self.sent_again += 1
                 self.last_refusal = str(e)
+                if self._left:
+                    raise
                 time.sleep(1.0)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,7 +15,7 @@ from nanotally.streams.admin import PARTITIONS
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import Transient
 from nanotally.streams.tariffs.publishing import closing, send_control
-from tests.chaos import books
+from tests.chaos import books, verdict
 from tests.chaos.crew import Crew
 from tests.chaos.deck import Deck
 from tests.chaos.faults import World, kill_one
@@ -37,8 +33,6 @@ REJECTS_PER_MINUTE = 3_000  # more stop the workers of the payers' stage
 KILLS_BETWEEN = 3
 MORE_S = 90.0  # beyond the minutes of the plan
 END_OF_TIME_US = 2_000_000_000_000_000
-ROOT = Path(__file__).resolve().parents[2]
-NANOTALLY = Path(sys.executable).parent / "nanotally"
 
 
 @dataclass(frozen=True)
@@ -132,33 +126,23 @@ class Run:
         environment = world.environment
         send_control(environment.kafka, environment.prefix, closing(END_OF_TIME_US, "end of the run"))
         watch.close()
-        said = self._command([str(NANOTALLY), "reconcile", "--wait", "240", "--json"], environment)
-        found = json.loads(said.stdout) if said.stdout.startswith("{") else {"clean": False, "first": said.stderr}
-        self.report.reconcile = "clean" if found["clean"] and said.returncode == 0 else "differs"
-        if self.report.reconcile != "clean":
-            self.report.problems.append(f"reconcile: {found['first']}")
+        differs = verdict.reconciled(environment)
+        self.report.reconcile = "differs" if differs else "clean"
+        if differs:
+            self.report.problems.append(f"reconcile: {differs}")
         self._audit(world)
 
     def _audit(self, world: World) -> None:
-        site, environment = world.site, world.environment
-        auditor = Path(__file__).with_name("auditor.py")
-        schemas, arrived = ROOT / "schemas" / "avsc", self.folder / "arrived.tsv"
-        places = [site.kafka_inside, environment.prefix, site.http_inside, environment.database, schemas, arrived]
-        arguments = [sys.executable, str(auditor), *map(str, places)]
-        said = self._command(arguments, environment)
+        site = world.site
         try:
-            found = json.loads(said.stdout.splitlines()[-1])
-        except (ValueError, IndexError):
-            self.report.problems.append(f"the auditor broke off: {said.stderr[-2000:]}")
+            found = verdict.audited(world.environment, site.kafka_inside, site.http_inside, self.folder / "arrived.tsv")
+        except RuntimeError as e:
+            self.report.problems.append(str(e))
             return
         self.report.audit = found
         self.report.lost, self.report.duplicated = found["lost"], found["duplicated"]
-        if said.returncode or found["differences"]:
+        if found["differences"]:
             self.report.problems.append(f"the auditor disagrees: {found['differences'][:5]}")
-
-    def _command(self, arguments: list[str], environment: Environment) -> subprocess.CompletedProcess[str]:
-        variables = {**os.environ, **environment.variables()}
-        return subprocess.run(arguments, env=variables, capture_output=True, text=True, check=False, cwd=ROOT)
 
     def _tell(self, world: World, watch: Watch, load: Load) -> bool:
         report = self.report

@@ -5,21 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from nanotally.streams.environment import Environment
-from tests.chaos.site import Site
 
 POLL_S = 0.25
 ANSWER_MS = 3_000
 
 
+class Place(Protocol):
+    """Where to look: past whatever stands between clients and servers."""
+
+    @property
+    def kafka_inside(self) -> str:
+        """Bootstrap address."""
+        ...
+
+    def ask(self, sql: str, timeout_s: float = 20.0) -> str:
+        """What ClickHouse answers, as tab separated text. Raises OSError."""
+        ...
+
+
 class Watch:
     """A thread that asks for the ends of `usage` and `charges`. Seconds of time.monotonic."""
 
-    def __init__(self, site: Site, environment: Environment, partitions: int) -> None:
+    def __init__(self, site: Place, environment: Environment, partitions: int) -> None:
         self._site, self._environment = site, environment
         topics = (environment.topic("usage"), environment.topic("charges"))
         self._usage, self._charges = ([TopicPartition(topic, p) for p in range(partitions)] for topic in topics)

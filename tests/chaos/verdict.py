@@ -1,0 +1,44 @@
+"""What `nanotally reconcile` and the independent auditor say at the end of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from nanotally.streams.environment import Environment
+
+ROOT = Path(__file__).resolve().parents[2]
+NANOTALLY = Path(sys.executable).parent / "nanotally"
+AUDITOR = Path(__file__).with_name("auditor.py")
+
+
+def reconciled(environment: Environment, within_s: int = 240) -> str:
+    """What differs; empty where all is clean."""
+    said = _run([NANOTALLY, "reconcile", "--wait", within_s, "--json"], environment)
+    found = json.loads(said.stdout) if said.stdout.startswith("{") else {"clean": False, "first": said.stderr}
+    return "" if found["clean"] and said.returncode == 0 else str(found["first"])
+
+
+def audited(environment: Environment, kafka: str, http: str, arrived: Path) -> dict[str, Any]:
+    """What the auditor found at these addresses. Raises RuntimeError with what it said where it broke off."""
+    schemas = ROOT / "schemas" / "avsc"
+    arguments = [sys.executable, AUDITOR, kafka, environment.prefix, http, environment.database, schemas, arrived]
+    said = _run(arguments, environment)
+    try:
+        found: dict[str, Any] = json.loads(said.stdout.splitlines()[-1])
+    except (ValueError, IndexError):
+        raise RuntimeError(f"the auditor broke off: {said.stderr[-2000:]}") from None
+    if said.returncode and not found["differences"]:
+        found["differences"] = [f"exit code {said.returncode}"]
+    return found
+
+
+def _run(arguments: list[Any], environment: Environment) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, **environment.variables()}
+    return subprocess.run(
+        [str(a) for a in arguments], env=variables, capture_output=True, text=True, check=False, cwd=ROOT
+    )
