@@ -132,6 +132,8 @@ def test_an_activation_reaches_every_partition(kafka: str, topics: str) -> None:
         "book_number": 0,
         "book_hash": book.book_hash,
         "note": "why",
+        "usage_offset": None,
+        "use": None,
     }
     assert controls(kafka, topics) == [[told], [told], [told]]
 
