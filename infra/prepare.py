@@ -12,6 +12,7 @@ from infra.command import run, say
 from nanotally.sinks.migrate import migrate
 from nanotally.streams import admin
 from nanotally.streams.environment import Environment
+from nanotally.streams.installation import Installation
 
 
 def prepare(environment: Environment, say: Callable[[str], None], book: bool = True) -> None:
@@ -20,6 +21,7 @@ def prepare(environment: Environment, say: Callable[[str], None], book: bool = T
     Raises Transient when a service cannot be asked, InvalidInput when topics exist with other partitions."""
     made = admin.create_topics(environment.kafka, environment.prefix, replicas=environment.replicas)
     say(f"topics made: {', '.join(made)}" if made else "topics are there")
+    Installation(environment.kafka, environment.prefix).announce()
     applied = migrate(
         environment.clickhouse, environment.database, environment.clickhouse_user, environment.clickhouse_password
     )

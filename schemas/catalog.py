@@ -7,7 +7,7 @@ fingerprint of the schema's Parsing Canonical Form, little-endian) and the datum
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from fastavro.schema import fingerprint, to_parsing_canonical_form
 from pyruhvro import avro_to_arrow_schema
 
 from nanotally.schemas.shape import Shape, shape_of
+from nanotally.schemas.sources import look_up
 
 MARKER: Final = b"\xc3\x01"
 HEADER_BYTES: Final = 10
@@ -58,8 +59,6 @@ class Schema:
 # Versions that are not in this release: told by those who write with them (see `learning`), by header.
 _learned: Final[dict[bytes, Schema]] = {}
 _refused: Final[dict[bytes, str]] = {}
-# What reads and learns what there is to learn by now, by who asked for it.
-_sources: Final[dict[Hashable, Callable[[], None]]] = {}
 
 
 def schema(name: str) -> Schema:
@@ -126,32 +125,6 @@ def known(header: bytes) -> Schema | None:
 def is_strange(header: bytes) -> bool:
     """Whether these first bytes of a datum are a header, but of no schema that is known."""
     return len(header) >= HEADER_BYTES and header[:2] == MARKER and known(header) is None
-
-
-def look_up() -> bool:
-    """Asks all sources for schemas that are not known yet; False where there is none to ask.
-
-    Raises the first error of a source, after all were asked."""
-    error: Exception | None = None
-    for source in tuple(_sources.values()):
-        try:
-            source()
-        except Exception as e:  # noqa: BLE001  raised below: what one cannot say another may
-            error = error or e
-    if error is not None:
-        raise error
-    return bool(_sources)
-
-
-def look_up_in(source: Callable[[], None] | None, owner: Hashable) -> None:
-    """From now on `source` is asked for unknown schemas, which it gives to `learning.learn`; None: no longer.
-
-    There is one source for each owner; one that cannot be asked raises an error of its own, which reaches whoever
-    meets an unknown schema."""
-    if source is None:
-        _sources.pop(owner, None)
-    else:
-        _sources[owner] = source
 
 
 def accept(found: Schema) -> None:

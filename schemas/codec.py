@@ -24,6 +24,7 @@ from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, reco
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.fitting import fitted
 from nanotally.schemas.projection import project, projected
+from nanotally.schemas.sources import look_up
 
 __all__ = [
     "BadDatum",
@@ -70,7 +71,7 @@ class Decoded:
 def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
     """Positions by record type, each rising; under None the values without a header or with an unknown one.
 
-    Unknown headers are looked up once for all values (see `catalog.look_up_in`, which says what is raised)."""
+    Unknown headers are looked up once for all values (see `sources.look_up_in`, which says what is raised)."""
     if not values:
         return {}
     try:
@@ -81,7 +82,7 @@ def split_by_schema(values: Sequence[Value]) -> dict[str | None, Positions]:
     except TypeError:  # a value is None
         pass
     found = _split(values)
-    if None in found and any(_is_strange(values[position]) for position in found[None]) and catalog.look_up():
+    if None in found and any(_is_strange(values[position]) for position in found[None]) and look_up():
         found = _split(values)
     return {name: np.array(positions, dtype=np.int64) for name, positions in found.items()}
 
@@ -101,15 +102,16 @@ def _is_strange(value: Value) -> bool:
 def decode(name: str, values: Sequence[Value]) -> Decoded:
     """Columns of datums of one record type, and which of them are bad and why.
 
-    Other versions, recorded or learned, are projected to the current one. A value is bad without a header ('malformed'), with one
-    that is not of the record type ('unknown_schema'), and where its bytes are not exactly one datum ('malformed'): cut
-    off, bytes left over, invalid UTF-8, integers beyond their type. Raises KeyError for an unknown name.
+    Other versions, recorded or learned, are projected to the current one. A value is bad without a header
+    ('malformed'), with one that is not of the record type ('unknown_schema'), and where its bytes are not exactly one
+    datum ('malformed'): cut off, bytes left over, invalid UTF-8, integers beyond their type. Raises KeyError for an
+    unknown name.
     """
     writers = catalog.writers(name)
     batch = read_whole(writers[0], values)
     if batch is not None:
         return Decoded(batch, np.arange(len(values), dtype=np.int64), whole=True)
-    if any(map(_is_strange, values)) and catalog.look_up():
+    if any(map(_is_strange, values)) and look_up():
         writers = catalog.writers(name)
     return _decode_each(writers, values)
 

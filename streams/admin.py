@@ -58,6 +58,8 @@ TOPICS = (
     Topic("account_tallies", "accounts", KEPT),
     Topic("payouts", "accounts", 30 * DAY_MS),
     Topic("books", "one", KEPT),
+    Topic("redrives", "one", KEPT),
+    Topic("installation", "one", KEPT),
 )
 
 
@@ -130,6 +132,14 @@ def create_topics(
             copies = replicas_wanted(len(client.describe_cluster()["brokers"]), replicas)
             _create(client, prefix, missing, wanted, copies)
     return [topic.name for topic in missing]
+
+
+def ensure_topic(bootstrap: str, prefix: str, name: str) -> None:
+    """Makes one of the topics that has one partition (logical name), where it is missing. Raises Transient."""
+    with admin_client(bootstrap) as client:
+        if name not in _counts(client, prefix):
+            copies = replicas_wanted(len(client.describe_cluster()["brokers"]))
+            _create(client, prefix, [topic for topic in TOPICS if topic.name == name], {"one": 1}, copies)
 
 
 def check_topics(bootstrap: str, prefix: str = "") -> list[Finding]:

@@ -10,8 +10,10 @@ from typing import Any, Protocol
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from nanotally.schemas import sources
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.errors import NotFound, Transient
+from nanotally.streams.installation import join
 from nanotally.streams.publisher_bulk import BulkSender, DeliveryFailed, OnStall, Sender
 from nanotally.streams.publisher_ledger import TopicReader, kafka_errors, run
 from nanotally.streams.publisher_receipts import Found, find
@@ -59,13 +61,15 @@ class Broker(Protocol):
 
 
 class KafkaBroker:
-    """Broker over a real Kafka. Connects at once. Raises Transient where Kafka cannot be reached."""
+    """Broker over a real Kafka. Connects at once. Raises Transient where Kafka cannot be reached, InvalidInput where
+    partitions were added to `usage`."""
 
     def __init__(self, bootstrap: str, prefix: str, delivery_timeout_s: float) -> None:
         self._bootstrap, self._prefix = bootstrap, prefix
         self._timeout_s = delivery_timeout_s
         self._in_flight: deque[Any] = deque()
         self._failed: list[tuple[str, BaseException]] = []
+        join(bootstrap, prefix, owner=self)  # before anything is written with this release's schemas
         with kafka_errors(bootstrap):
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap.split(","),
@@ -119,6 +123,7 @@ class KafkaBroker:
         return run(work())
 
     def close(self) -> None:
+        sources.look_up_in(None, self)
         self._producer.close(timeout=0)
 
 

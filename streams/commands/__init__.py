@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from nanotally.schemas import sources
 from nanotally.streams.errors import NanotallyError
 
 # Command -> module of this package and what it holds: a function or a group. In the order of the help.
@@ -27,6 +28,7 @@ COMMANDS = {
     "statement": "statement:statement",
     "earnings": "earnings:earnings",
     "books": "books:books_app",
+    "rejects": "rejects:rejects_app",
     "sink": "sink:sink_app",
     "backup": "backup:backup_app",
     "reconcile": "reconcile:reconcile",
@@ -63,6 +65,8 @@ class Commands(TyperGroup):
         except NanotallyError as e:
             typer.echo(f"nanotally: {e}", err=True)
             raise typer.Exit(e.exit_code) from e
+        finally:
+            sources.look_up_in(None, __name__)
 
 
 def _version(asked: bool) -> None:
@@ -92,6 +96,16 @@ def _start(
     """
     for library in ("kafka", "aiokafka", "clickhouse_driver"):  # their errors come as ours
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    sources.look_up_in(_read_installation, __name__)
+
+
+def _read_installation() -> None:
+    """Learns what other versions write with, in the installation that the environment names."""
+    from nanotally.streams.environment import Environment
+    from nanotally.streams.installation import look_up_in
+
+    environment = Environment.load()
+    look_up_in(environment.kafka, environment.prefix, __name__).read()  # which is asked directly from now on
 
 
 def main() -> None:

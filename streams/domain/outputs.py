@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from nanotally.schemas import codec
+from nanotally.schemas import catalog, codec
 from nanotally.streams.domain.earnings import AccountPlaces, Deltas
 from nanotally.streams.domain.falling_due import FallenDue
 from nanotally.streams.domain.ledger import ChargeRows, share_nanos
@@ -156,17 +156,17 @@ class Outputs:
     def reject_foreign(self, chunk: RawChunk, place: int) -> None:
         """An input of no record type that belongs in `usage`."""
         value = chunk.values[place]
-        name = None if value is None else next(iter(codec.split_by_schema([value])))
+        known = None if value is None else catalog.known(value)  # it was looked up with the others of its chunk
         if value is None:
             self.reject(chunk, place, "malformed", "the record has no value; publish an Avro datum")
-        elif name is not None:
-            self.reject(chunk, place, "unknown_schema", f"a {name} does not belong in topic {chunk.topic}")
+        elif known is not None:
+            self.reject(chunk, place, "unknown_schema", f"a {known.name} does not belong in topic {chunk.topic}")
         else:
             head = value[:10].hex()
             self.reject(
                 chunk, place, "unknown_schema" if value[:2] == b"\xc3\x01" else "malformed",
                 f"the value begins with {head or 'nothing'}, which is no header of a known schema (c3 01 and 8 bytes "
-                "of fingerprint); publish with the schemas of this version",
+                f"of fingerprint); {catalog.refusal(value) or 'publish with the schemas of this version'}",
             )  # fmt: skip
 
     def reject_use(self, chunk: RawChunk, place: int, reason: str, uses: Uses, row: int) -> None:

@@ -16,6 +16,7 @@ import faust
 
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode, InvalidInput, Transient
+from nanotally.streams.installation import join
 from nanotally.streams.pipeline.app import build_app, group_of
 from nanotally.streams.pipeline.arenas import ARENAS_MB, keep_arenas
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
@@ -66,6 +67,7 @@ def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoR
         _end_with(knobs.supervisor)
     keep_arenas(ARENAS_MB)
     asyncio.run(wait_for_kafka(stage, environment))
+    join_installation(stage, environment)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     folder = slot.folder / "faust"
@@ -97,6 +99,19 @@ async def wait_for_kafka(stage: Stage, environment: Environment) -> None:
             except Transient as e:
                 log.warning("%s waits: %s", stage.name, e)
                 await asyncio.sleep(WAIT_S)
+
+
+def join_installation(stage: Stage, environment: Environment) -> None:
+    """Tells the installation this release's schemas and looks up those of others; waits while Kafka is away.
+
+    Raises InvalidInput where partitions were added to it."""
+    while True:
+        try:
+            join(environment.kafka, environment.prefix, owner=__name__)
+            return
+        except Transient as e:
+            log.warning("%s waits: %s", stage.name, e)
+            time.sleep(WAIT_S)
 
 
 def check_port(port: int, address: str) -> None:

@@ -19,6 +19,7 @@ from nanotally.schemas import codec
 from nanotally.streams.domain.catalogs import CatalogVersion
 from nanotally.streams.domain.tariff import RuleBook, Settings, TariffVersion
 from nanotally.streams.errors import NotFound, Transient
+from nanotally.streams.installation import Installation
 from nanotally.streams.tariffs import figures
 from nanotally.streams.tariffs.books import BookErrors, PublishedBook, Sources, book_record, next_book, published_book
 
@@ -27,6 +28,7 @@ USAGE = "usage"
 BOOK_BYTES_MAX = 8 << 20  # max.message.bytes of topic books
 CONNECT_S = 5.0
 WAIT_S = 30.0  # for an answer of the broker
+MARKS_S = 0.01  # between looks whether a transaction's marks are there
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def publish_next(
     topic = prefix + BOOKS
     with _kafka(bootstrap), _consumer(bootstrap) as consumer:
         _partitions(consumer, bootstrap, topic)
+    Installation(bootstrap, prefix).announce()
     with _kafka(bootstrap), _producer(bootstrap, transactional_id=f"{topic}-publisher") as producer:
         producer.init_transactions()
         published = read_published(bootstrap, prefix)
@@ -156,7 +159,23 @@ def publish_next(
             producer.commit_transaction()
         except (ProducerFencedError, InvalidProducerEpochError) as e:
             raise Transient("somebody else published a rule book at the same time; publish again") from e
-        return replace(book, number=sent.get(timeout=WAIT_S).offset)
+        number = sent.get(timeout=WAIT_S).offset
+    with _kafka(bootstrap), _consumer(bootstrap) as consumer:
+        _until_readable(consumer, TopicPartition(topic, 0), number, bootstrap)
+    return replace(book, number=number)
+
+
+def _until_readable(consumer: Any, place: TopicPartition, offset: int, bootstrap: str) -> None:
+    """Waits until readers of committed records get the one at the offset: Kafka answers a commit before it has written
+    the transaction's marks, so whoever read at once would be told that there is no such book."""
+    deadline_s = time.monotonic() + WAIT_S
+    while consumer.end_offsets([place])[place] <= offset:
+        if time.monotonic() > deadline_s:
+            raise Transient(
+                f"the rule book is written (offset {offset} of {place.topic}), but Kafka at {bootstrap} does not show "
+                f"it after {WAIT_S:.0f} s; publish again: nothing is published twice"
+            )
+        time.sleep(MARKS_S)
 
 
 def activate(bootstrap: str, prefix: str, book: RuleBook, note: str = "") -> None:
@@ -178,6 +197,7 @@ def send_control(
     topic, value = prefix + USAGE, control.datum()
     with _kafka(bootstrap), _consumer(bootstrap) as consumer:
         known = _partitions(consumer, bootstrap, topic)
+    Installation(bootstrap, prefix).announce()
     with _kafka(bootstrap), _producer(bootstrap, enable_idempotence=True) as producer:
         wanted = known if partitions is None else partitions
         sent = {p: producer.send(topic, value=value, partition=p) for p in wanted}

@@ -15,6 +15,7 @@ from nanotally.streams.errors import InvalidInput, Transient
 def test_topics_are_made_once(kafka: str, prefix: str) -> None:
     assert admin.create_topics(kafka, prefix, partitions=3, account_partitions=2) == [
         "usage", "charges", "payer_tallies", "statements", "rejects", "earnings", "account_tallies", "payouts", "books",
+        "redrives", "installation",
     ]  # fmt: skip
     assert admin.create_topics(kafka, prefix, partitions=3, account_partitions=2) == []
     counts = admin.partition_counts(kafka, prefix)
