@@ -115,8 +115,14 @@ class CheckpointedStore:
         return snapshot
 
     def save(self, labels: Labels, snapshot: Snapshot) -> None:
-        """Replaces both. A checkpoint that cannot be written is told in the log, and stops nothing."""
-        self._store.save(labels, snapshot)
+        """Replaces both. A checkpoint that cannot be written is told in the log, and stops nothing. Raises NotSaved
+        of the store, once the checkpoint was written: it may be on a disk with more room."""
+        try:
+            self._store.save(labels, snapshot)
+        finally:
+            self._checkpoint(labels, snapshot)
+
+    def _checkpoint(self, labels: Labels, snapshot: Snapshot) -> None:
         try:
             if self._damaged or not self._is_newer(labels, snapshot.log_offset):
                 self._file.write(labels, snapshot)

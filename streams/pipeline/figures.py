@@ -19,6 +19,7 @@ class Figures:
             "records": 0,
             "folded": 0,
             "snapshots": 0,
+            "snapshots_failed": 0,
             "decide_seconds": 0.0,
             "write_seconds": 0.0,
             "snapshot_seconds": 0.0,
@@ -37,12 +38,18 @@ class Figures:
     def timed(self, name: str) -> Iterator[None]:
         """Adds the seconds that the block takes to a count: 'decide_seconds', 'write_seconds', 'snapshot_seconds'."""
         started_s = self._clock.seconds()
-        yield
-        self._counts[name] += self._clock.seconds() - started_s
+        try:
+            yield
+        finally:
+            self._counts[name] += self._clock.seconds() - started_s
 
     def saved(self) -> None:
         """A snapshot was written."""
         self._counts["snapshots"] += 1
+
+    def not_saved(self) -> None:
+        """A snapshot could not be written."""
+        self._counts["snapshots_failed"] += 1
 
     def all(self, logic: PartitionLogic) -> Mapping[str, float]:
         """These counts, the rows of state and what the logic itself counts."""

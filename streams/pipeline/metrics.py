@@ -27,6 +27,7 @@ COUNTERS = {
     "records": "Input records taken since the partition was opened here.",
     "folded": "Records of the log folded at opening.",
     "snapshots": "Snapshots written.",
+    "snapshots_failed": "Snapshots that could not be written since the partition was opened here.",
     "decide_seconds": "Seconds spent deciding chunks.",
     "write_seconds": "Seconds spent in transactions.",
     "snapshot_seconds": "Seconds spent on snapshots.",

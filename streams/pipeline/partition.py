@@ -20,7 +20,7 @@ from nanotally.streams.pipeline.broker import Broker, Taken, Transactions, last_
 from nanotally.streams.pipeline.clock import Clock
 from nanotally.streams.pipeline.figures import Figures
 from nanotally.streams.pipeline.limit import RejectLimit
-from nanotally.streams.pipeline.store import Labels, Snapshot, Store
+from nanotally.streams.pipeline.store import Labels, NotSaved, Snapshot, Store
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,7 @@ class StagePartition:
         self._position = 0
         self._log_offset = 0  # the state reflects the log before it
         self._snapshot_offset = 0  # so does the snapshot
+        self._tried_offset = 0  # so would the last one that was tried
         self._state_is_written = True  # False while the state may be ahead of the log
         self._waiting_for = ""
 
@@ -138,7 +139,7 @@ class StagePartition:
         snapshot = self._store.load(self._labels)
         if snapshot:
             self._logic.restore(snapshot.parts)
-            self._log_offset = self._snapshot_offset = snapshot.log_offset
+            self._log_offset = self._snapshot_offset = self._tried_offset = snapshot.log_offset
 
     async def _fold(self, to_offset: int | None) -> None:
         """Brings the state from the snapshot's place in the log to `to_offset`, by default its end."""
@@ -199,14 +200,24 @@ class StagePartition:
 
     async def _keep(self, step: Step) -> None:
         """Takes a snapshot when the log has grown enough for one: as much as there is state, and not too little."""
-        if step.done and self._log_offset - self._snapshot_offset >= max(SNAPSHOT_RECORDS, self._logic.size()):
+        if step.done and self._log_offset - self._tried_offset >= max(SNAPSHOT_RECORDS, self._logic.size()):
             await self._save()
 
     async def _save(self) -> None:
         if self._labels is None:
             raise BrokenInvariant(f"{self._name} was asked for a snapshot before it was open")
-        with self._figures.timed("snapshot_seconds"):
-            snapshot = Snapshot(self._log_offset, self._logic.snapshot())
-            await asyncio.to_thread(self._store.save, self._labels, snapshot)
+        self._tried_offset = self._log_offset
+        try:
+            with self._figures.timed("snapshot_seconds"):
+                snapshot = Snapshot(self._log_offset, self._logic.snapshot())
+                await asyncio.to_thread(self._store.save, self._labels, snapshot)
+        except NotSaved as e:
+            self._figures.not_saved()
+            log.warning(
+                "the state of %s cannot be saved in %s (%s): going on without; make room there, or set NANOTALLY_STATE "
+                "to another folder. Nothing is lost, but who opens it next has to fold the log from offset %d on again",
+                self._name, e.folder, e, self._snapshot_offset,
+            )  # fmt: skip
+            return
         self._figures.saved()
         self._snapshot_offset = self._log_offset

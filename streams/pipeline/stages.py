@@ -17,8 +17,9 @@ from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
 from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
+from nanotally.streams.pipeline.rocks_store import RocksStore
 from nanotally.streams.pipeline.stage import LiveAnswers, PartitionWorker, Stage
-from nanotally.streams.pipeline.store import RocksStore, Slot
+from nanotally.streams.pipeline.store import Slot
 
 log = logging.getLogger(__name__)
 

@@ -6,23 +6,17 @@ Only a cache: the log is the truth, and between two snapshots it is the delta. W
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
-
-from rocksdict import Options, Rdict, WriteBatch
 
 from nanotally.streams.errors import BrokenInvariant, InvalidInput
 
 log = logging.getLogger(__name__)
 
-MANIFEST = b"manifest"
-PIECE_BYTES = 4 << 20  # a part is kept in pieces: RocksDB dislikes values of hundreds of megabytes
 SLOTS = 64
 
 
@@ -46,17 +40,12 @@ class Snapshot:
     parts: Mapping[str, bytes]
 
 
-class _Damaged(Exception):
-    """What is kept is not what was written."""
+class NotSaved(Exception):
+    """A snapshot that could not be written. Nothing depends on it but how much of the log the next opening folds."""
 
-
-@dataclass(frozen=True)
-class _Manifest:
-    """What a RocksStore holds: pieces gives their number by the part's name."""
-
-    labels: Labels
-    log_offset: int
-    pieces: dict[str, int]
+    def __init__(self, folder: Path, error: Exception) -> None:
+        super().__init__(str(error))
+        self.folder = folder
 
 
 class Store(Protocol):
@@ -68,91 +57,11 @@ class Store(Protocol):
         ...
 
     def save(self, labels: Labels, snapshot: Snapshot) -> None:
-        """Replaces the last snapshot, wholly or not at all."""
+        """Replaces the last snapshot, wholly or not at all. Raises NotSaved where it cannot be written: then the one
+        before is there, or none."""
         ...
 
     def close(self) -> None: ...
-
-
-class RocksStore:
-    """A snapshot in a RocksDB of its own, written in one batch: pieces of the parts, and a manifest that names them."""
-
-    def __init__(self, folder: Path) -> None:
-        """Opens or creates the folder; a damaged one is emptied. Raises InvalidInput where it cannot be written."""
-        self.folder = folder
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._db = self._open()
-        except OSError as e:
-            raise unwritable(folder, e) from e
-
-    def _open(self) -> Rdict:
-        options = Options(raw_mode=True)
-        try:
-            return Rdict(str(self.folder), options)
-        except Exception as e:
-            if "Corruption" not in str(e):
-                raise OSError(str(e)) from e
-            return self._emptied(e)
-
-    def _emptied(self, damage: Exception) -> Rdict:
-        """The folder, begun anew."""
-        log.warning("the state in %s is damaged (%s): it is built anew from the log", self.folder, damage)
-        shutil.rmtree(self.folder)
-        self.folder.mkdir(parents=True)
-        return Rdict(str(self.folder), Options(raw_mode=True))
-
-    def load(self, labels: Labels) -> Snapshot | None:
-        try:
-            manifest = self._manifest()
-            if manifest is None or not fits(manifest.labels, labels, str(self.folder)):
-                return None
-            pieces = manifest.pieces.items()
-            parts = {name: b"".join(self._piece(name, i) for i in range(count)) for name, count in pieces}
-        except _Damaged as e:
-            self._db.close()
-            self._db = self._emptied(e)
-            return None
-        return Snapshot(manifest.log_offset, parts)
-
-    def save(self, labels: Labels, snapshot: Snapshot) -> None:
-        before = self._manifest()
-        batch = WriteBatch(raw_mode=True)
-        pieces = {name: max(1, -(-len(blob) // PIECE_BYTES)) for name, blob in snapshot.parts.items()}
-        for name, blob in snapshot.parts.items():
-            for i in range(pieces[name]):
-                batch.put(_key(name, i), blob[i * PIECE_BYTES : (i + 1) * PIECE_BYTES])
-        for name, count in before.pieces.items() if before else ():
-            for i in range(pieces.get(name, 0), count):
-                batch.delete(_key(name, i))
-        batch.put(MANIFEST, json.dumps(asdict(_Manifest(labels, snapshot.log_offset, pieces))).encode())
-        self._db.write(batch)
-
-    def _manifest(self) -> _Manifest | None:
-        text = self._get(MANIFEST)
-        if text is None:
-            return None
-        kept = json.loads(text)
-        return _Manifest(Labels(**kept["labels"]), kept["log_offset"], kept["pieces"])
-
-    def _piece(self, name: str, i: int) -> bytes:
-        piece = self._get(_key(name, i))
-        if piece is None:
-            raise _Damaged(f"a piece of {name!r} is missing")
-        return piece
-
-    def _get(self, key: bytes) -> bytes | None:
-        """RocksDB finds damage when it reads the block; then there is no such value, but a damaged store."""
-        try:
-            found: bytes | None = self._db.get(key)
-        except Exception as e:
-            if "Corruption" not in str(e):
-                raise
-            raise _Damaged(str(e)) from e
-        return found
-
-    def close(self) -> None:
-        self._db.close()
 
 
 class MemoryStore:
@@ -205,10 +114,6 @@ def fits(
     return True
 
 
-def _key(name: str, i: int) -> bytes:
-    return f"part/{name}/{i:06d}".encode()
-
-
 def unwritable(folder: Path, error: OSError) -> InvalidInput:
     """What to say of a state folder that cannot be used."""
     return InvalidInput(
@@ -243,7 +148,9 @@ def _first_free(root: Path) -> tuple[int, IO[str]]:
             held.close()
             continue
         os.truncate(held.fileno(), 0)
-        held.write(f"{os.getpid()}\n")
-        held.flush()
+        try:
+            os.write(held.fileno(), f"{os.getpid()}\n".encode())
+        except OSError as e:
+            log.warning("%s cannot be told whose it is: %s", root / f"{number}.lock", e)  # for people only: it is held
         return number, held
     raise OSError(f"{SLOTS} processes use it already")

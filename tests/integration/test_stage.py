@@ -253,7 +253,7 @@ def test_a_state_folder_of_another_cluster_is_refused(start: Start, toy_environm
 
 def spoil_label(folder: Path) -> None:
     """Makes the folder look as if another cluster's worker had left it."""
-    from nanotally.streams.pipeline.store import RocksStore
+    from nanotally.streams.pipeline.rocks_store import RocksStore
 
     store = RocksStore(folder)
     manifest = store._manifest()

@@ -12,7 +12,8 @@ import pytest
 from nanotally.streams.errors import BrokenInvariant
 from nanotally.streams.pipeline.checkpoints import CheckpointedStore, CheckpointFile, checkpointed
 from nanotally.streams.pipeline.knobs import Knobs
-from nanotally.streams.pipeline.store import Labels, MemoryStore, RocksStore, Snapshot
+from nanotally.streams.pipeline.rocks_store import RocksStore
+from nanotally.streams.pipeline.store import Labels, MemoryStore, NotSaved, Snapshot
 
 LABELS = Labels("cluster-a", "payers", 2, "id-of-charges", "id-of-usage", 1)
 EARLIER = Snapshot(120, {"scopes": b"s" * 1000, "empty": b""})
@@ -122,6 +123,16 @@ def test_a_folder_that_cannot_be_written_stops_nothing_and_is_told(
     CheckpointedStore(local, tmp_path / "file" / "2.checkpoint").save(LABELS, LATER)
     assert local.snapshot == LATER
     assert "cannot be written" in caplog.text and "the one before it stays" in caplog.text
+
+
+def test_a_state_folder_without_room_does_not_keep_the_checkpoint_from_being_written(path: Path) -> None:
+    class Full(MemoryStore):
+        def save(self, labels: Labels, snapshot: Snapshot) -> None:
+            raise NotSaved(Path("/state"), OSError("No space left on device"))
+
+    with pytest.raises(NotSaved):
+        CheckpointedStore(Full(), path).save(LABELS, LATER)
+    assert on_a_new_machine(path).load(LABELS) == LATER
 
 
 def test_a_checkpoint_that_breaks_off_leaves_the_one_before(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Taken
 from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
-from nanotally.streams.pipeline.store import MemoryStore, Store
+from nanotally.streams.pipeline.store import Labels, MemoryStore, NotSaved, Snapshot, Store
 from tests.support.clock import HandClock
 from tests.support.memory_broker import MemoryBroker, MemoryTransactions
 from tests.support.toy_logic import TOPICS, ToyLogic, numbers
@@ -186,6 +187,51 @@ def test_a_snapshot_is_taken_when_the_log_has_grown_enough(monkeypatch: pytest.M
         assert partition.figures()["snapshots"] == 1
 
     run(scenario)
+
+
+def test_a_state_that_cannot_be_saved_is_told_and_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(partition_module, "SNAPSHOT_RECORDS", 10)
+
+    class Disk(MemoryStore):
+        full = True
+        tried = 0
+
+        def save(self, labels: Labels, snapshot: Snapshot) -> None:
+            self.tried += 1
+            if self.full:
+                raise NotSaved(Path("/state/0/0"), OSError("No space left on device"))
+            super().save(labels, snapshot)
+
+    async def scenario(world: World) -> None:
+        disk = Disk()
+        world.publish(*[b"x"] * 40)
+        partition = await world.opened(disk)
+        await partition.process(world.chunk(records=9))
+        await partition.process(world.chunk(9, records=1))
+        await partition.process(world.chunk(10, records=1))
+        assert (partition.position, disk.tried) == (11, 1)  # not with every chunk
+        await partition.process(world.chunk(11, records=9))
+        assert (disk.tried, partition.figures()["snapshots_failed"], partition.figures()["snapshots"]) == (2, 2, 0)
+        await partition.close()  # a rebalance
+        assert disk.tried == 3
+        partition = await world.opened(disk)
+        assert (partition.position, world.logic.n, world.logic.restored) == (20, 20, False)
+        disk.full = False
+        await partition.process(world.chunk(20))
+        await partition.close()
+        await world.opened(disk)
+        assert (world.logic.n, world.logic.restored) == (40, True)
+        assert world.written() == [(i, i + 1) for i in range(40)]
+
+    run(scenario)
+    said = [r.message for r in caplog.records if "cannot be saved" in r.message]
+    assert said[0] == (
+        "the state of payers[0] cannot be saved in /state/0/0 (No space left on device): going on without; make room "
+        "there, or set NANOTALLY_STATE to another folder. Nothing is lost, but who opens it next has to fold the log "
+        "from offset 0 on again"
+    )
 
 
 def test_a_long_close_is_cut_and_goes_on_after_a_crash_between_two_slices() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+import os
+import resource
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nanotally.streams.errors import BrokenInvariant, InvalidInput
-from nanotally.streams.pipeline import store as store_module
-from nanotally.streams.pipeline.store import Labels, MemoryStore, RocksStore, Slot, Snapshot, Store
+from nanotally.streams.pipeline import rocks_store
+from nanotally.streams.pipeline.rocks_store import RocksStore
+from nanotally.streams.pipeline.store import Labels, MemoryStore, NotSaved, Slot, Snapshot, Store
 
 LABELS = Labels("cluster-a", "payers", 2, "id-of-charges", "id-of-usage", 1)
 SNAPSHOT = Snapshot(120, {"scopes": b"s" * 1000, "empty": b"", "tallies": bytes(range(256))})
@@ -79,12 +84,13 @@ def test_the_state_of_another_partition_is_refused(reopened: Callable[[], Store]
 def test_a_part_larger_than_a_piece_shrinks_without_leaving_pieces_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PIECE_BYTES", 10)
+    monkeypatch.setattr(rocks_store, "PIECE_BYTES", 10)
     rocks = RocksStore(tmp_path)
     rocks.save(LABELS, Snapshot(1, {"scopes": bytes(range(95))}))
     assert rocks.load(LABELS) == Snapshot(1, {"scopes": bytes(range(95))})
     rocks.save(LABELS, Snapshot(2, {"scopes": bytes(range(25))}))
     assert rocks.load(LABELS) == Snapshot(2, {"scopes": bytes(range(25))})
+    assert rocks._db is not None
     assert len(list(rocks._db.keys())) == 1 + 3  # the manifest and three pieces
     rocks.close()
 
@@ -103,6 +109,81 @@ def test_a_damaged_folder_is_emptied_since_the_log_has_everything(
     assert rocks.load(LABELS) is None
     assert "is built anew from the log" in caplog.text
     rocks.close()
+
+
+@contextmanager
+def files_may_grow_to(size: int) -> Iterator[None]:
+    """No file of this process may: to those who write it is as with a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+LARGE = Snapshot(240, {"scopes": os.urandom(3 << 20), "tallies": os.urandom(1 << 20)})
+
+
+def test_a_snapshot_for_which_there_is_no_room_leaves_the_one_before(tmp_path: Path) -> None:
+    rocks = RocksStore(tmp_path)
+    rocks.save(LABELS, SNAPSHOT)
+    with files_may_grow_to(1 << 20):
+        for _ in range(2):
+            with pytest.raises(NotSaved, match="File too large") as raised:
+                rocks.save(LABELS, LARGE)
+        assert raised.value.folder == tmp_path
+        rocks.close()
+        rocks = RocksStore(tmp_path)
+        assert rocks.load(LABELS) == SNAPSHOT
+        with pytest.raises(NotSaved):
+            rocks.save(LABELS, LARGE)
+    rocks.save(LABELS, LARGE)  # there is room again
+    assert rocks.load(LABELS) == LARGE
+    rocks.close()
+    assert RocksStore(tmp_path).load(LABELS) == LARGE
+
+
+def test_what_a_process_left_that_died_of_a_full_disk_is_the_snapshot_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rocks = RocksStore(tmp_path / "was")
+    rocks.save(LABELS, SNAPSHOT)
+    with files_may_grow_to(1 << 20), pytest.raises(NotSaved):
+        monkeypatch.setattr(rocks, "_shut", lambda: None)
+        rocks.save(LABELS, LARGE)
+    shutil.copytree(tmp_path / "was", tmp_path / "2")
+    assert RocksStore(tmp_path / "2").load(LABELS) == SNAPSHOT
+
+
+@pytest.mark.parametrize(("room", "kept"), [(64, SNAPSHOT), (0, None)])
+def test_a_disk_that_takes_nothing_at_all_is_read_where_it_can_be_and_said_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, room: int, kept: Snapshot | None
+) -> None:
+    rocks = RocksStore(tmp_path / "2")
+    rocks.save(LABELS, SNAPSHOT)
+    rocks.close()
+    with files_may_grow_to(room):
+        rocks = RocksStore(tmp_path / "2")
+        assert f"state folder {tmp_path / '2'} cannot be written (" in caplog.text
+        assert rocks.load(LABELS) == kept
+        with pytest.raises(NotSaved):
+            rocks.save(LABELS, LARGE)
+        rocks.close()
+        new = RocksStore(tmp_path / "3")
+        assert new.load(LABELS) is None
+        with pytest.raises(NotSaved):
+            new.save(LABELS, SNAPSHOT)
+    for store, snapshot in ((RocksStore(tmp_path / "2"), SNAPSHOT), (new, None)):
+        assert store.load(LABELS) == snapshot
+        store.save(LABELS, LARGE)
+        assert store.load(LABELS) == LARGE
+        store.close()
+
+
+def test_a_slot_is_taken_also_where_there_is_no_room(tmp_path: Path) -> None:
+    with files_may_grow_to(0):
+        assert Slot(tmp_path).number == 0
 
 
 def test_a_folder_that_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
