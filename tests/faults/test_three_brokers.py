@@ -26,7 +26,7 @@ from tests.support.services import quiet
 from tests.support.worker_process import until
 
 SEED = 11
-PER_S = 150.0  # uses
+PER_S = 60.0  # uses
 SPAN = timedelta(hours=20)  # that pass in the uses' own time
 RECOVERS_WITHIN_S = 120.0
 END_OF_TIME_US = 2_000_000_000_000_000
@@ -96,7 +96,7 @@ def test_brokers_that_die_for_good_or_lose_their_disk_lose_nothing(cluster: Clus
     with contextlib.ExitStack() as stack:
         crew = stack.enter_context(contextlib.closing(Crew(environment, tmp_path)))
         watch = stack.enter_context(contextlib.closing(Watch(cluster, environment, admin.PARTITIONS)))
-        load = Load(environment, uses, PER_S, tmp_path / "arrived.tsv", give_up_s=6.0)
+        load = Load(environment, uses, PER_S, tmp_path / "arrived.tsv", give_up_s=4.0)
         stack.callback(load.leave)
         crew.start(places=1)
         load.start()
