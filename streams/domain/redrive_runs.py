@@ -99,9 +99,14 @@ class RedriveRun(UsageRun):
         """Why a use still finds no price, and what to do."""
         product, meter = (uses.column(name)[row].as_py() for name in ("product", "meter"))
         at = f"at occurred_at {int(uses.occurred_at_us[row])} us"
-        book = f"the rule book in force ({self.state.book_number})" if self.state.book is not None else "no rule book"
+        if self.state.book is None:
+            return (
+                f"there is no rule book in force, so none prices product {product[:80]!r}; activate one, and redrive it"
+            )
         missing = {
             NO_TARIFF: f"has no tariff for product {product[:80]!r} {at}",
             UNKNOWN_METER: f"has no meter {meter[:80]!r} for product {product[:80]!r} {at}",
         }.get(rule, f"has no rule for the use, or for a part of it, of meter {meter[:80]!r} {at}")
-        return f"{book} {missing}; publish a version that prices it and is effective by then, and redrive it again"
+        book = self.state.book_number
+        remedy = "publish a version that prices it and is effective by then, and redrive it again"
+        return f"the rule book in force ({book}) {missing}; {remedy}"

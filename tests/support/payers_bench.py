@@ -66,6 +66,12 @@ def close(at_us: int) -> bytes:
     return control("close", at=at_us)
 
 
+def redrive(usage_offset: int | None, use: bytes | None, **changes: Any) -> bytes:
+    """A control that carries a use once more, which stood at the offset; the use may be changed."""
+    told = None if use is None else codec.decode_one(use)[1] | changes
+    return control("redrive", usage_offset=usage_offset, use=told)
+
+
 class PayersBench:
     """One partition. `records`: all that it wrote, decoded, in order of writing: (topic, record type, record)."""
 

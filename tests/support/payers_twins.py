@@ -12,17 +12,26 @@ from tests.support.payers_bench import PayersBench
 LASTING = ("Charge", "Tally", "Statement", "Reject", "ControlTaken")
 
 
-def alike(rule_book: RuleBook, *values: bytes, slices: Sequence[int] = (1, 2)) -> PayersBench:
-    """A bench that took the values in one chunk; asserts that all other ways to take them write the same."""
-    whole = PayersBench(rule_book).take(*values)
-    for slice_rows in (20_000, slices[0]):
+def alike(
+    rule_book: RuleBook, *values: bytes, slices: Sequence[int] = (1, 2), later: Sequence[RuleBook] = ()
+) -> PayersBench:
+    """A bench that took the values in one chunk; asserts that all other ways to take them write the same. later: books
+    that the values activate."""
+
+    def new_bench(slice_rows: int = 20_000) -> PayersBench:
         bench = PayersBench(rule_book, slice_rows=slice_rows)
+        bench.books |= {known.number: known for known in later}
+        return bench
+
+    whole = new_bench().take(*values)
+    for slice_rows in (20_000, slices[0]):
+        bench = new_bench(slice_rows)
         for place, value in enumerate(values):
             bench.take(value)
             rebuilt(bench, "snapshot" if place % 2 else "ledger")
         assert lasting(bench) == lasting(whole), f"one by one, slices of {slice_rows}"
     for slice_rows in slices:
-        sliced = PayersBench(rule_book, slice_rows=slice_rows).take(*values)
+        sliced = new_bench(slice_rows).take(*values)
         assert lasting(sliced) == lasting(whole), f"slices of {slice_rows}"
         rebuilt(sliced, "ledger")
     balanced(whole)
@@ -64,7 +73,21 @@ def told(logic: PayersLogic) -> dict[str, Any]:
     )
     bases = state.splits.bases()
     moved = {(h, w): b for h, w, b in zip(*(bases[n].tolist() for n in ("high", "low", "base")), strict=True) if b}
-    return {"scopes": scopes, "dues": dues, "bases": moved, "next_n": state.next_n}
+    redriven = state.redriven.offsets().tolist()
+    return {
+        "scopes": scopes, "dues": dues, "bases": moved, "next_n": state.next_n, "redriven": redriven, "ids": ids(logic)
+    }  # fmt: skip
+
+
+def ids(logic: PayersLogic) -> dict[tuple[int, int], tuple[int, int]]:
+    """Ids that are not forgotten yet: content and time of the use, by key."""
+    state, known = logic.state, logic.state.seen.arrays()
+    found: dict[tuple[int, int], tuple[int, int]] = {}
+    for i in range(sum(name.endswith(".high") for name in known)):
+        high, low, content, at = (known[f"{i}.{part}"].tolist() for part in ("high", "low", "content", "at"))
+        found |= dict(zip(zip(high, low, strict=True), zip(content, at, strict=True), strict=True))
+    oldest = max(state.forgotten_us, state.watermark_us - state.settings.horizon_us)
+    return {key: value for key, value in found.items() if value[1] >= oldest}
 
 
 def lasting(bench: PayersBench) -> list[tuple[str, Mapping[str, Any]]]:
