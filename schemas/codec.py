@@ -6,6 +6,7 @@ Times are int64 microseconds since 1970-01-01 UTC throughout; Arrow's types are 
 from __future__ import annotations
 
 import difflib
+import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from nanotally.schemas.columns import MARKER_AS_INT, read_each, read_whole, reco
 from nanotally.schemas.datum import InvalidDatum, read_datum
 from nanotally.schemas.fitting import fitted
 from nanotally.schemas.projection import project, projected
+from nanotally.schemas.shape import Shape
 from nanotally.schemas.sources import look_up
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "encode_one",
     "encode_rest",
     "event_datums",
+    "lasting_content",
     "split_by_schema",
 ]
 
@@ -180,6 +183,27 @@ def event_datums(values: Sequence[bytes], decoded: Decoded) -> list[bytes]:
     return encode("UsageEvent", decoded.batch)
 
 
+def lasting_content(batch: pa.RecordBatch, datums: Sequence[bytes]) -> tuple[Sequence[bytes], dict[int, bytes]]:
+    """What usage events say, in bytes that later versions of the schema give too: datums of the first version, and by
+    row what stands in fields that came later, where it is not their default.
+
+    batch: columns of the current version; datums: as `event_datums` gives them."""
+    current, first = catalog.schema("UsageEvent"), catalog.first("UsageEvent")
+    if current.fingerprint == first.fingerprint:
+        return datums, {}
+    known = {field.name for field in first.shape.fields}
+    later: dict[int, dict[str, Any]] = {}
+    for field in current.shape.fields:
+        column = batch.column(field.name)
+        if field.name not in known and not (field.default is None and column.null_count == len(batch)):
+            rows = records_of(pa.RecordBatch.from_arrays([column], [field.name]), Shape("record", fields=(field,)))
+            for row, record in enumerate(rows):
+                if record[field.name] != field.default:
+                    later.setdefault(row, {})[field.name] = record[field.name]
+    texts = {row: json.dumps(fields, sort_keys=True, default=bytes.hex).encode() for row, fields in later.items()}
+    return _encoded(first, project(batch, current.shape, first.shape, first.arrow)), texts
+
+
 def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:
     """Datums of the rows. Columns are found by the record's field names; further columns are ignored.
 
@@ -187,7 +211,10 @@ def encode(name: str, batch: pa.RecordBatch) -> list[bytes]:
     is missing, has another type (times are int64), or has a null that the schema does not allow; KeyError for an
     unknown name.
     """
-    known = catalog.schema(name)
+    return _encoded(catalog.schema(name), batch)
+
+
+def _encoded(known: Schema, batch: pa.RecordBatch) -> list[bytes]:
     columns = fitted(known.shape, known.arrow, batch)
     if known.has_bytes:
         rows = records_of(pa.RecordBatch.from_arrays(columns, schema=known.arrow), known.shape)

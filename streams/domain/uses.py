@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from xxhash import xxh3_64_intdigest
 
+from nanotally.schemas import codec
 from nanotally.streams.domain.catalog_items import ENRICHED, FoundItems
 from nanotally.streams.domain.hashing import Hash, combine, hash_strings, mix
 from nanotally.streams.domain.keys import Groups, group_codes, one_group
@@ -89,21 +90,23 @@ class Uses:
 
     @cached_property
     def content_hash(self) -> Int64Array:
-        """64-bit hash of all fields, int64[n], the same for attributes in any order.
+        """64-bit hash of all fields, int64[n], the same for attributes in any order and in every version.
 
-        XXH3 of the datum, whose encoding is canonical but for the order of attributes; where there are several of
-        them, of what stands before them, and the sum of their hashes."""
-        hashes = np.fromiter(map(xxh3_64_intdigest, self.datums), dtype=np.uint64, count=len(self))
+        XXH3 of the datum of the first version, whose encoding is canonical but for the order of attributes; where there
+        are several of them, of what stands before them, and the sum of their hashes."""
+        datums, later = codec.lasting_content(self.batch, self.datums)
+        hashes = np.fromiter(map(xxh3_64_intdigest, datums), dtype=np.uint64, count=len(self))
         several = np.flatnonzero(np.diff(np.asarray(self.column("attributes").offsets)) > 1)
         if len(several):
             tail, attributes = self._attribute_bytes()
-            datums = self.datums
             heads = (
                 datums[i][: len(datums[i]) - t] for i, t in zip(several.tolist(), tail[several].tolist(), strict=True)
             )
             head = np.fromiter(map(xxh3_64_intdigest, heads), dtype=np.uint64, count=len(several))
             with np.errstate(over="ignore"):
                 hashes[several] = mix(head + attributes[several])
+        for row, text in later.items():
+            hashes[row] ^= np.uint64(xxh3_64_intdigest(text))
         return hashes.view(np.int64)
 
     def _attribute_bytes(self) -> tuple[Int64Array, UInt64Array]:
