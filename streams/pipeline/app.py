@@ -49,6 +49,12 @@ class StageApp(faust.App):
         """Asked by the transport: where to read on."""
         return self.lanes.positions(tps)
 
+    def take(self, event: Any) -> None:
+        """A fetch goes into the lane of its partition, but for one of an older generation of the group: its partition
+        may have been given back and taken over since, and what belongs in its lane now is fetched anew."""
+        if event.message.generation_id == self.consumer_generation_id:
+            self.lanes.put(event.message.tp, event.value)
+
     def health(self) -> list[PartitionHealth]:
         """Of every partition that this process holds."""
         lanes = self.lanes.all()
@@ -131,7 +137,7 @@ def _add_agent(app: StageApp) -> None:
     async def take(stream: Any) -> None:
         """Puts each fetch into the lane of its partition; the lanes do the rest, side by side."""
         async for event in stream.noack().events():
-            app.lanes.put(event.message.tp, event.value)
+            app.take(event)
 
 
 def _follow_rebalances(app: StageApp) -> None:

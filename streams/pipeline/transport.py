@@ -76,6 +76,7 @@ class StageConsumer(driver.Consumer):
 
     logger = logging.getLogger("faust.consumer")
     _thread: StageThread
+    _revocations = 0  # so many times have all partitions been given back
 
     def _new_consumer_thread(self) -> StageThread:
         return StageThread(self, loop=self.loop, beacon=self.beacon)
@@ -99,14 +100,19 @@ class StageConsumer(driver.Consumer):
         return len(partitions) if partitions else None
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        self._revocations += 1
         self._thread.on_gone(OffsetResetStrategy.EARLIEST)
         await super().on_partitions_revoked(revoked)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Runs when the partitions are open, before anything is handed over."""
-        positions: Mapping[TP, int] = cast(Any, self.app).positions(self.assignment())
+        """Runs when the partitions are open, before anything is handed over; also when a rebalance on the heels of
+        another has closed them meanwhile. Then the next call will seek, and before it there may be partitions without
+        any offset."""
+        revocations, assigned = self._revocations, self.assignment()
+        positions: Mapping[TP, int] = cast(Any, self.app).positions(assigned)
         await self._thread.seek_wait(positions)
-        self._thread.on_gone(OffsetResetStrategy.NONE)
+        if positions and positions.keys() == assigned and self._revocations == revocations:
+            self._thread.on_gone(OffsetResetStrategy.NONE)
         return positions
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
