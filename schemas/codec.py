@@ -191,15 +191,15 @@ def lasting_content(batch: pa.RecordBatch, datums: Sequence[bytes]) -> tuple[Seq
     current, first = catalog.schema("UsageEvent"), catalog.first("UsageEvent")
     if current.fingerprint == first.fingerprint:
         return datums, {}
-    known = {field.name for field in first.shape.fields}
+    known = {part.name for part in first.shape.fields}
     later: dict[int, dict[str, Any]] = {}
-    for field in current.shape.fields:
-        column = batch.column(field.name)
-        if field.name not in known and not (field.default is None and column.null_count == len(batch)):
-            rows = records_of(pa.RecordBatch.from_arrays([column], [field.name]), Shape("record", fields=(field,)))
+    for part in current.shape.fields:
+        column = batch.column(part.name)
+        if part.name not in known and not (part.default is None and column.null_count == len(batch)):
+            rows = records_of(pa.RecordBatch.from_arrays([column], [part.name]), Shape("record", fields=(part,)))
             for row, record in enumerate(rows):
-                if record[field.name] != field.default:
-                    later.setdefault(row, {})[field.name] = record[field.name]
+                if record[part.name] != part.default:
+                    later.setdefault(row, {})[part.name] = record[part.name]
     texts = {row: json.dumps(fields, sort_keys=True, default=bytes.hex).encode() for row, fields in later.items()}
     return _encoded(first, project(batch, current.shape, first.shape, first.arrow)), texts
 
