@@ -72,6 +72,8 @@ def smallest(made: Scenario, checked: Check) -> Scenario:
 def tell(record: Record) -> str:
     value = record.value
     head = f"  offset {record.offset} recorded {record.recorded_at_us} {record.wire}: "
+    if isinstance(value, Control) and value.kind == "redrive":
+        return head + f"redrive of {value.usage_offset}: {value.use}"[:200]
     if isinstance(value, Control):
         return head + f"{value.kind} at={value.at_us} book={value.book_number} hash={(value.book_hash or '')[:8]}"
     if isinstance(value, Garbage):

@@ -115,7 +115,7 @@ class Maker:
             records.append(record)
             offset += self.r.choice((1, 1, 1, 2, 5))
             while (again := self.redrives.after(record, offset)) is not None:
-                record = replace(record, offset=offset, key=None, value=again, wire="plain")
+                record = replace(record, offset=offset, key=self.key_of(again), value=again, wire="plain")
                 self.reference.take(record)
                 records.append(record)
                 offset += 1
@@ -363,8 +363,9 @@ class Redrives:
         self.uses: list[tuple[int, Event]] = []  # that entered the ledger, with their offsets
         self.unpriced: list[tuple[int, Event]] = []
         self.often = r.choice((0.0, 0.02, 0.02, 0.1, 0.3))
+        self.next: list[Event | Control] = []
 
-    def after(self, record: Record, offset: int) -> Control | None:
+    def after(self, record: Record, offset: int) -> Event | Control | None:
         """What follows the record, which was taken, at the offset; None: no redrive does."""
         r, value = self.r, record.value
         outcome, _ = self.maker.reference.out.outcomes[record.offset]
@@ -372,13 +373,22 @@ class Redrives:
             self.uses.append((record.offset, value))
             if outcome == "unpriced":
                 self.unpriced.append((record.offset, value))
+        if self.next:
+            return self.next.pop(0)
         if not self.uses or r.random() > self.often:
             return None
         # That a use was unpriced where it stood is for those to see to who may write controls: any will do here.
         first, use = r.choice(self.unpriced if self.unpriced and r.random() < 0.5 else self.uses)
-        if r.random() < 0.85:
+        at, kind, told = record.recorded_at_us, r.random(), self.maker.reference
+        old = [(o, u) for o, u in self.uses if u["occurred_at"] < told.forgotten_to and o not in told.redriven]
+        if old and kind < 0.3:  # another use gets its id before
+            first, use = r.choice(old)
+            newer = {**use, "occurred_at": at, "quantity": use["quantity"] // 2}
+            self.next = [Control("again", "redrive", usage_offset=first, use=use), newer]
+            return newer
+        if kind < 0.8:
             return Control("again", "redrive", usage_offset=first, use=use)
-        spoilt = self.maker.spoilt(r, use, record.recorded_at_us)
+        spoilt = self.maker.spoilt(r, use, at)
         return r.choice(
             (
                 Control("x", "redrive", usage_offset=first),
@@ -388,6 +398,8 @@ class Redrives:
                 Control("x", "redrive", usage_offset=2**62, use=use),
                 Control("x", "redrive", usage_offset=first, use=spoilt),
                 Control("x", "redrive", usage_offset=first, use=spoilt),
+                Control("x", "redrive", usage_offset=first, use={**use, "occurred_at": at}),
+                Control("x", "redrive", usage_offset=first, use={**use, "occurred_at": at}),
                 Control("x", "tick", usage_offset=first, use=use),
             )
         )
