@@ -13,6 +13,7 @@ from nanotally.streams.domain.hashing import combine_int
 from nanotally.streams.domain.reconciling_chains import Links
 from nanotally.streams.domain.reconciling_frames import USE_SCHEMA
 from nanotally.streams.domain.records import BoolArray, Int64Array
+from nanotally.streams.domain.redriven import offsets_of
 from nanotally.streams.domain.tariff import OPENED_SCOPES
 from nanotally.streams.domain.windows import MINUTE_US, Calendar
 
@@ -74,6 +75,11 @@ class Charges:
             zero_copy_only=False
         )
         return flags
+
+    @cached_property
+    def redriven_from(self) -> Int64Array:
+        """Usage offset at which each redriven use found no price before, -1 of all others: int64[n]."""
+        return offsets_of(self.batch.column("flags"))
 
     def _event(self, name: str, otherwise: str | int) -> pa.Array:
         found = pc.struct_field(self.batch.column("event"), name)

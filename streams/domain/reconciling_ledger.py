@@ -18,12 +18,13 @@ from nanotally.streams.domain.reconciling import Check, Difference
 from nanotally.streams.domain.reconciling_chains import Chains
 from nanotally.streams.domain.reconciling_columns import Charges
 from nanotally.streams.domain.reconciling_frames import Sums
+from nanotally.streams.domain.reconciling_redriven import RedrivenUses
 from nanotally.streams.domain.records import BoolArray, Int64Array
 from nanotally.streams.domain.windows import Calendar
 
 _ROWS = {"offset": pl.Int64, "currency": pl.String, "paid": pl.Int64, "shares": pl.Int64}
 OUTCOMES = ("charged", "refused", "unpriced", "duplicate", "rejected", "control")
-COUNTED = ("charged", "refused", "unpriced", "due", "duplicate", "free", "late", "rows.charges")
+COUNTED = ("charged", "refused", "unpriced", "due", "duplicate", "free", "late", "redriven", "rows.charges")
 
 
 @dataclass
@@ -59,6 +60,7 @@ class LedgerFold:
         self._rows: list[pl.DataFrame] = []
         self.control_offsets: list[int] = []
         self._seen: list[Int64Array] = []  # usage offsets that have their outcome
+        self.redriven = RedrivenUses(self.partition)
         self._scopes = Chains("scope", self.partition, ("quantity", "over", "total", "charged"))
         self._splits = Chains("split", self.partition, ("base",))
 
@@ -134,6 +136,7 @@ class LedgerFold:
             check.differ(Difference("sum of the shares", *place, offset, *said))
         self._scopes.add(charges.scope_links(), self.chained)
         self._splits.add(charges.split_links(), self.chained)
+        self.redriven.add(charges)
 
     def _remember(
         self, charges: Charges, controls: list[dict[str, Any]], chunks: list[tuple[int, dict[str, Any]]]
@@ -202,6 +205,7 @@ def _counts(charges: Charges) -> dict[str, BoolArray]:
         for name in (outcome, f"{outcome}.{reason}") if reason else (outcome,):
             flags[name] = flags.get(name, none) | (codes == code)
     flags["late"] = batch.column("late").to_numpy(zero_copy_only=False)
+    flags["redriven"] = charges.redriven_from >= 0
     flags["free"] = flags.get("charged", none) & (charges.column("paid_nanos") == 0)
     return flags
 

@@ -36,7 +36,7 @@ def check_payers(
         fold.chunks.differ(
             Difference("records after the last chunk record", "charges", fold.partition, -1, "0", str(fold.left))
         )
-    yield from (fold.records, fold.chained, fold.chunks, fold.balance)
+    yield from (fold.records, fold.chained, fold.chunks, fold.balance, fold.redriven.check())
     if fold.cut is None:
         yield from _nothing(fold, beside)
         return

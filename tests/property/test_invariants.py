@@ -166,8 +166,24 @@ def test_copies_of_what_was_accepted_change_nothing(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_what_stands_at_an_offset_is_redriven_at_most_once_and_only_for_a_price(seed: int) -> None:
+    made = scenario(seed)
+    out = run(made).out
+    redriven = [c for c in out.charges if "redrive:" in c.flags]
+    offsets = [int(c.flags.rsplit("redrive:")[1]) for c in redriven]
+    assert len(set(offsets)) == len(offsets) == out.counts.get("redriven", 0)
+    assert all(
+        c.outcome in ("charged", "refused") and o < c.usage_offset for c, o in zip(redriven, offsets, strict=True)
+    )
+    controls = {r.offset: r.value for r in made.records if isinstance(r.value, Control)}
+    for charge, offset in zip(redriven, offsets, strict=True):
+        control = controls[charge.usage_offset]
+        assert (control.kind, control.usage_offset, control.use) == ("redrive", offset, charge.event)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_use_told_in_two_pieces_costs_the_same(seed: int) -> None:
-    """Under one version, for prices that look at scopes as a whole; a limit of a price would judge the pieces alone."""
+    """Under one version, for prices that look at scopes as a whole."""
     made, r = scenario(seed), random.Random(seed)
     number, book = min(made.books.items())
     first = tuple(
@@ -176,9 +192,7 @@ def test_a_use_told_in_two_pieces_costs_the_same(seed: int) -> None:
     cumulating = tuple(replace(v, rules=tuple(cumulating_rules(v.rules))) for v in first)
     one = RuleBook(number, book.settings, cumulating)
     start = Record(-1, made.records[0].recorded_at_us, None, Control("one", "activate", None, number, one.book_hash))
-    records = [
-        at_once(x) for x in made.records if not (isinstance(x.value, dict) and "max_price" in x.value["attributes"])
-    ]
+    records = [at_once(x) for x in made.records if may_be_cut(x)]
     whole = run(replace(made, books={number: one}, records=(start, *doubled(records))))
     refused = {c.usage_offset for c in whole.out.charges if c.outcome == "refused"}
     if refused:
@@ -206,6 +220,14 @@ def cumulating_rules(rules: tuple[Rule, ...]) -> Iterator[Rule]:
         rounded = rule.rounding is not None and rule.rounding.event
         if rule.scope != "event" and by_whole_scope(rule) and not rounded:
             yield replace(rule, when=tuple(c for c in rule.when if c.field != "quantity"))
+
+
+def may_be_cut(record: Record) -> bool:
+    """A limit would judge the pieces alone, and a redrive names the offset of a whole."""
+    value = record.value
+    if isinstance(value, Control):
+        return value.kind != "redrive"
+    return not (isinstance(value, dict) and "max_price" in value["attributes"])
 
 
 def at_once(record: Record) -> Record:

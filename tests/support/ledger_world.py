@@ -41,6 +41,8 @@ TARIFF = TariffVersion(
 )
 BOOK = RuleBook(0, Settings(thresholds=(("USD", 12_000_000),)), (TARIFF,))
 
+REDRIVE = {"control_id": "again", "kind": "redrive", "usage_offset": 0, "note": ""}
+
 Log = list[tuple[int, bytes]]  # offset and value
 
 
@@ -153,10 +155,11 @@ def use(number: int, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
-def world(book: RuleBook = BOOK, **fields: Any) -> World:
-    """70 uses over three days, repeats and bad ones among them, closed after two days. fields: that all uses have."""
+def world(book: RuleBook = BOOK, redriven: bool = False, **fields: Any) -> World:
+    """70 uses over three days, repeats and bad ones among them, closed after two days. redriven: in each partition the
+    first use comes before there is a price, and is redriven, twice. fields: that all uses have."""
     made = World(book=book)
-    inputs = _usage(book, fields)
+    inputs = _usage(book, fields, redriven)
     for p in range(PARTITIONS):
         logic = PayersLogic(p, PARTITIONS, ACCOUNT_PARTITIONS)
         logic.learn(made.book)
@@ -178,7 +181,9 @@ def world(book: RuleBook = BOOK, **fields: Any) -> World:
     return made
 
 
-def _usage(book: RuleBook, common: dict[str, Any]) -> dict[int, list[tuple[bytes | None, bytes]]]:
+def _usage(
+    book: RuleBook, common: dict[str, Any], redriven: bool = False
+) -> dict[int, list[tuple[bytes | None, bytes]]]:
     uses = [use(n) for n in range(70)]
     uses += [
         use(68),  # told again
@@ -189,12 +194,18 @@ def _usage(book: RuleBook, common: dict[str, Any]) -> dict[int, list[tuple[bytes
         use(72, attributes={"max_price": "0"}, item="x", meter="page.view", quantity=1),
     ]
     inputs: dict[int, list[tuple[bytes | None, bytes]]] = {p: [] for p in range(PARTITIONS)}
+    early = [use(n, event_id=f"early-{n}") | common for n in range(7) if redriven]
+    before = {partition_of(fields["payer"].encode(), PARTITIONS): fields for fields in early}
+    for p, fields in before.items():
+        inputs[p].append((fields["payer"].encode(), codec.encode_one("UsageEvent", fields)))
     for p in inputs:
         inputs[p].append((None, activation(book).datum()))
     for fields in uses:
         fields |= common
         key = fields["payer"].encode()
         inputs[partition_of(key, PARTITIONS)].append((key, codec.encode_one("UsageEvent", fields)))
+    for p, fields in before.items():
+        inputs[p] += [(None, codec.encode_one("Control", REDRIVE | {"use": fields}))] * 2
     for p in inputs:
         inputs[p].append((b"k", b"garbage"))
         inputs[p].append((None, closing(START_US + 2 * DAY_US).datum()))  # the watermark is past it: changes nothing
