@@ -72,14 +72,15 @@ logger.server.level = INFO
 @dataclass(frozen=True)
 class Node:
     """Which broker of its cluster this one is. controllers: the controllers' ports of all, in the order of their
-    numbers; cluster: its id, drawn when the first data folder is formatted where it is empty; more: settings besides.
-    """
+    numbers; cluster: its id, drawn when the data folder is formatted where it is empty; more: settings besides; options
+    of the Java machine."""
 
     number: int = 1
     controllers: tuple[int, ...] = ()
     cluster: str = ""
     heap: str = HEAP
     more: Mapping[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -126,6 +127,7 @@ def service(
     logging.write_text(LOGGING, encoding="utf-8")
     options = [
         runtime,
+        *node.options,
         "-cp",
         f"{jars}/*",
         f"-Dlog4j2.configurationFile={logging}",
