@@ -32,7 +32,7 @@ TOPIC = "installation"
 SCHEMA, PARTITIONS, CARRIED = "schema", "partitions", "carried"
 CONNECT_S = 5.0
 WAIT_S = 15.0
-COUNTED = {"usage": "payers", "earnings": "accounts"}  # topic whose number is kept -> what is divided by it
+LEDGER_OF = {"usage": "charges", "earnings": "account_tallies"}  # topic whose number is told -> what hangs on it
 
 
 @dataclass
@@ -73,8 +73,7 @@ class Installation:
     def announce(self) -> Told:
         """Tells what is not told yet: this release's schemas, and the numbers of partitions. To repeat it does no harm.
 
-        The connection is closed afterwards, until it is asked again. Raises InvalidInput where partitions were added
-        (`check_width`), Transient where Kafka cannot be reached."""
+        The connection is closed afterwards, until it is asked again. Raises Transient where Kafka cannot be reached."""
         try:
             return self._announced()
         finally:
@@ -89,10 +88,8 @@ class Installation:
             if name not in told.schemas
         }
         counts = admin.partition_counts(self._bootstrap, self._prefix) if news or not told.partitions else {}
-        if counts and not told.partitions and set(COUNTED) <= counts.keys():
-            outputs = {"usage": counts.get("charges", 0), "earnings": counts.get("account_tallies", 0)}
-            check_width(self._prefix, counts, outputs)
-            news[PARTITIONS] = {topic: counts[topic] for topic in COUNTED}
+        if counts and not told.partitions and set(LEDGER_OF.values()) <= counts.keys():
+            news[PARTITIONS] = {topic: counts[ledger] for topic, ledger in LEDGER_OF.items()}
         if news:
             if TOPIC not in counts:
                 admin.ensure_topic(self._bootstrap, self._prefix, TOPIC)
@@ -173,7 +170,7 @@ class Installation:
                 found = learning.learn(record.value or b"", _fingerprint(name))
                 self._told.schemas.add(found.fingerprint.hex())
             elif kind == PARTITIONS and not self._told.partitions:
-                self._told.partitions = _numbers(record.value, COUNTED)
+                self._told.partitions = _numbers(record.value, LEDGER_OF)
             elif kind == CARRIED:
                 before = _numbers(record.value)
                 self._told.carried = {int(partition): offset for partition, offset in before.items()}
@@ -181,8 +178,8 @@ class Installation:
             log.warning("%s is left out (%s/%s): %s", where, kind, name, e)
 
     def _away(self, error: BaseException) -> Transient:
-        said = str(error) or type(error).__name__
-        return Transient(f"Kafka at {self._bootstrap} cannot be reached for topic {self._place.topic}: {said}; try again")
+        said, topic = str(error) or type(error).__name__, self._place.topic
+        return Transient(f"Kafka at {self._bootstrap} cannot be reached for topic {topic}: {said}; try again")
 
 
 def look_up_in(bootstrap: str, prefix: str, owner: object) -> Installation:
@@ -194,13 +191,15 @@ def look_up_in(bootstrap: str, prefix: str, owner: object) -> Installation:
     return found
 
 
-def join(bootstrap: str, prefix: str, owner: object) -> Told:
-    """What everybody does who writes: tells its schemas, looks up those of others, and refuses added partitions.
+def join(bootstrap: str, prefix: str, owner: object, leave_added: bool = False) -> Told:
+    """What everybody does who writes: tells its schemas, looks up those of others, and refuses added partitions, but
+    where `leave_added` says that they are known.
 
-    Raises InvalidInput and Transient as `Installation.announce`."""
+    Raises InvalidInput for those, and Transient where Kafka cannot be reached."""
     found = look_up_in(bootstrap, prefix, owner)
     told = found.announce()
-    check_width(prefix, admin.partition_counts(bootstrap, prefix), told.partitions)
+    if not leave_added:
+        check_width(prefix, admin.partition_counts(bootstrap, prefix), told.partitions)
     return told
 
 
@@ -209,6 +208,25 @@ def check_width(prefix: str, counts: Mapping[str, int], made: Mapping[str, int])
     for topic, number in made.items():
         if counts.get(topic, number) != number:
             raise InvalidInput(widened(prefix, topic, counts[topic], number), reason="widened")
+
+
+def added(bootstrap: str, prefix: str, counts: Mapping[str, int]) -> list[admin.Finding]:
+    """What the doctor says of added partitions. Raises Transient."""
+    found = Installation(bootstrap, prefix)
+    try:
+        made = found.read().partitions
+    finally:
+        found.close()
+    return [
+        admin.Finding(
+            topic,
+            f"has {counts[topic]} partitions, but this installation was made with {number}",
+            "somebody added some with Kafka's own tools: workers refuse to run; go on in a new one: `nanotally "
+            "migrate` (docs/operations.md, 'More partitions')",
+        )
+        for topic, number in made.items()
+        if counts.get(topic, number) != number
+    ]
 
 
 def widened(prefix: str, topic: str, found: int, made: int) -> str:

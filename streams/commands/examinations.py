@@ -16,7 +16,7 @@ from nanotally.sinks.client import ClickHouse
 from nanotally.sinks.migrate import migrations
 from nanotally.sinks.reconcile_queries import written
 from nanotally.sinks.tables import TABLES_BY_TOPIC
-from nanotally.streams import admin, replication
+from nanotally.streams import admin, installation, replication
 from nanotally.streams.commands import keeping
 from nanotally.streams.commands.charge_sources import address_of
 from nanotally.streams.commands.live import ask
@@ -121,6 +121,7 @@ def _topics(environment: Environment) -> Iterator[Finding]:
     found = admin.check_topics(environment.kafka, environment.prefix)
     found += replication.faults(environment.kafka, environment.prefix, environment.replicas)
     counts = admin.partition_counts(environment.kafka, environment.prefix)
+    found += installation.added(environment.kafka, environment.prefix, counts)
     yield from _topic_faults(environment, found)
     if not found:
         parts = ", ".join(f"{environment.topic(name)} {count}" for name, count in sorted(counts.items()))

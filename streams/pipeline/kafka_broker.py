@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,20 @@ class KafkaBroker:
         self._prefix = prefix
         self._group = group
         self._facts: dict[str, TopicFacts] = {}
+        self._widths: Mapping[str, int] = {}
         self._asking = asyncio.Lock()
         self._asker: Any = None  # answers for offsets; read_log has a reader of its own each time
 
     async def describe(self, topic: str) -> TopicFacts:
         if topic not in self._facts:
-            self._facts[topic] = await asyncio.to_thread(self._describe, self._prefix + topic)
+            facts = await asyncio.to_thread(self._describe, self._prefix + topic)
+            self._facts[topic] = replace(facts, partitions=self._widths.get(topic, facts.partitions))
         return self._facts[topic]
+
+    def narrow(self, widths: Mapping[str, int]) -> None:
+        """From now on topics are described with so many partitions, whatever was added to them."""
+        self._widths = widths
+        self._facts.clear()
 
     def _describe(self, name: str) -> TopicFacts:
         with admin_client(",".join(self._servers), ASK_TIMEOUT_S) as admin:

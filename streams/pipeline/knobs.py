@@ -15,7 +15,8 @@ class Knobs:
     """rejects_per_minute: more stop the worker. ticks_s: drained partitions of `usage` get a tick so often; None for
     none. stuck_s: no progress for so long, while there is lag, is unhealthy. web_bind: address the web server listens
     on. supervisor: pid of the process that restarts this one; None where nobody does. checkpoints: folder to which
-    snapshots are copied; None for nowhere."""
+    snapshots are copied; None for nowhere. leave_added: partitions that somebody added to a topic are left aside
+    instead of ending the worker."""
 
     rejects_per_minute: int = 100_000
     ticks_s: float | None = None
@@ -23,6 +24,7 @@ class Knobs:
     web_bind: str = "127.0.0.1"
     supervisor: int | None = None
     checkpoints: Path | None = None
+    leave_added: bool = False
 
     @property
     def supervised(self) -> bool:
@@ -31,7 +33,8 @@ class Knobs:
     @staticmethod
     def load(environ: Mapping[str, str] | None = None) -> Knobs:
         """From NANOTALLY_REJECTS_PER_MINUTE, NANOTALLY_TICKS (seconds; off), NANOTALLY_STUCK_SECONDS,
-        NANOTALLY_WEB_BIND, NANOTALLY_CHECKPOINTS. Raises InvalidInput that names the variable."""
+        NANOTALLY_WEB_BIND, NANOTALLY_CHECKPOINTS, NANOTALLY_LEAVE_ADDED (yes; no). Raises InvalidInput that names
+        the variable."""
         variables = os.environ if environ is None else environ
         ticks = variables.get("NANOTALLY_TICKS", "off").strip().lower()
         return Knobs(
@@ -41,6 +44,7 @@ class Knobs:
             web_bind=variables.get("NANOTALLY_WEB_BIND", "127.0.0.1").strip(),
             supervisor=int(_number(variables, SUPERVISOR, "")) if variables.get(SUPERVISOR) else None,
             checkpoints=checkpoints_folder(variables),
+            leave_added=_yes(variables, "NANOTALLY_LEAVE_ADDED"),
         )
 
 
@@ -52,6 +56,13 @@ def checkpoints_folder(variables: Mapping[str, str]) -> Path | None:
     """The folder of NANOTALLY_CHECKPOINTS; None where it is not set or empty."""
     text = variables.get("NANOTALLY_CHECKPOINTS", "").strip()
     return Path(text).absolute() if text else None
+
+
+def _yes(variables: Mapping[str, str], name: str) -> bool:
+    text = variables.get(name, "").strip().lower()
+    if text not in ("", "no", "yes"):
+        raise InvalidInput(f"{name}: {text!r} is neither yes nor no")
+    return text == "yes"
 
 
 def _number(variables: Mapping[str, str], name: str, default: str) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
 from nanotally.streams.domain.records import PartitionLogic
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import BrokenInvariant, NotFound
+from nanotally.streams.pipeline.added import AddedPartition, Width
 from nanotally.streams.pipeline.app import group_of
 from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Broker
@@ -15,6 +17,7 @@ from nanotally.streams.pipeline.checkpoints import checkpointed
 from nanotally.streams.pipeline.clock import SystemClock
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
+from nanotally.streams.pipeline.leaving import leave
 from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.rocks_store import RocksStore
@@ -58,14 +61,26 @@ def logic_stage(
     broker = KafkaBroker(environment.kafka, prefix=environment.prefix, group=group_of(name, environment))
     books = Books(broker, clock)
     rejects = RejectLimit(knobs.rejects_per_minute, clock)
+    width = Width(
+        broker,
+        environment,
+        leave_aside=knobs.leave_added,
+        leave=functools.partial(leave, supervised=knobs.supervised),
+    )
 
     async def make_worker(topic: str, partition: int) -> PartitionWorker:
+        if await width.is_added(topic, partition):
+            return AddedPartition(broker, topic, partition)
         logic = await make_logic(broker, partition)
         local = RocksStore(slot.folder / str(partition))
         store = checkpointed(local, knobs.checkpoints, f"{environment.prefix}{name}", partition)
         return StagePartition(logic, partition, broker=broker, store=store, books=books, rejects=rejects, clock=clock)
 
-    return Stage(name, (topic,), make_worker, answers, broker.close)
+    async def close() -> None:
+        await width.close()
+        await broker.close()
+
+    return Stage(name, (topic,), make_worker, answers, close)
 
 
 async def _payers(broker: Broker, partition: int) -> PartitionLogic:

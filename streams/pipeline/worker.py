@@ -67,7 +67,7 @@ def run(stage: Stage, environment: Environment, knobs: Knobs, slot: Slot) -> NoR
         _end_with(knobs.supervisor)
     keep_arenas(ARENAS_MB)
     asyncio.run(wait_for_kafka(stage, environment))
-    join_installation(stage, environment)
+    join_installation(stage, environment, knobs)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     folder = slot.folder / "faust"
@@ -101,13 +101,13 @@ async def wait_for_kafka(stage: Stage, environment: Environment) -> None:
                 await asyncio.sleep(WAIT_S)
 
 
-def join_installation(stage: Stage, environment: Environment) -> None:
+def join_installation(stage: Stage, environment: Environment, knobs: Knobs) -> None:
     """Tells the installation this release's schemas and looks up those of others; waits while Kafka is away.
 
-    Raises InvalidInput where partitions were added to it."""
+    Raises InvalidInput where partitions were added to it, unless NANOTALLY_LEAVE_ADDED says that they are known."""
     while True:
         try:
-            join(environment.kafka, environment.prefix, owner=__name__)
+            join(environment.kafka, environment.prefix, __name__, knobs.leave_added)
             return
         except Transient as e:
             log.warning("%s waits: %s", stage.name, e)

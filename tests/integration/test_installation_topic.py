@@ -126,4 +126,4 @@ def test_added_partitions_are_refused_also_where_all_topics_got_them(
 def test_partitions_that_were_added_before_anything_was_told_are_refused_too(kafka: str, made: str) -> None:
     widen(kafka, made + "usage", 4)
     with pytest.raises(InvalidInput, match="usage has 4 partitions, but this installation was made with 3"):
-        Installation(kafka, made).announce()
+        join(kafka, made, "test")
