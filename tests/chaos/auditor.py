@@ -437,6 +437,8 @@ class Ledger:
         self.usage = {r.offset: r.value for r in auditor.records("usage", partition)}
         self.outcomes: dict[int, list[str]] = defaultdict(list)
         self.keys: set[tuple[int, int]] = set()
+        self.unpriced: dict[int, Record] = {}  # uses by offset
+        self.redriven: set[int] = set()  # offsets of those that came once more
         self.scopes: dict[tuple[Any, ...], State] = {}
         self.bases: dict[tuple[int, int], int] = {}
         self.sums: Counter[str] = Counter()
@@ -472,13 +474,11 @@ class Ledger:
         self.keys.add(key)
         if use is not None:
             self.outcomes[charge["usage_offset"]].append(charge["outcome"])
-            published = self.all.types.read(self.usage[charge["usage_offset"]])
-            same(f"{self.place}: the use", use, published[1])
-            identity = (use["product"], use["payer"], use["event_id"])
-            if identity in self.all.known:
-                self.all.twice += 1
-                self.all.wrong(f"{identity} is charged at {self.all.known[identity]} and at {self.place}")
-            self.all.known[identity] = self.place
+            name, published = self.all.types.read(self.usage[charge["usage_offset"]])
+            if name == "Control":
+                self.redriven_use(charge, published)
+            else:
+                self.new_use(charge, published)
         same(f"{self.place}: partition", charge["usage_partition"], self.partition)
         if charge["outcome"] not in ("charged", "due"):
             same(
@@ -494,6 +494,31 @@ class Ledger:
         self.all.counts[charge["outcome"]] += 1
         if charge["currency"]:
             self.sums[f"paid.{charge['currency']}"] += charge["paid_nanos"]
+
+    def new_use(self, charge: Record, published: Record) -> None:
+        use = charge["event"]
+        self.all.same(f"{self.place}: the use", use, published)
+        self.all.same(f"{self.place}: flags of a new use", "redrive" in charge["flags"], False)
+        identity = (use["product"], use["payer"], use["event_id"])
+        if identity in self.all.known:
+            self.all.twice += 1
+            self.all.wrong(f"{identity} is charged at {self.all.known[identity]} and at {self.place}")
+        self.all.known[identity] = self.place
+        if charge["outcome"] == "unpriced":
+            self.unpriced[charge["usage_offset"]] = use
+
+    def redriven_use(self, charge: Record, control: Record) -> None:
+        """It found no price at the offset that the control names, and comes once more."""
+        before, same = control["usage_offset"], self.all.same
+        same(f"{self.place}: kind of the control", control["kind"], "redrive")
+        same(f"{self.place}: the redriven use", charge["event"], control["use"])
+        same(f"{self.place}: what was unpriced at {before}", self.unpriced.get(before), control["use"])
+        same(f"{self.place}: flag of a redriven use", charge["flags"].split()[-1:], [f"redrive:{before}"])
+        if before in self.redriven:
+            self.all.twice += 1
+            self.all.wrong(f"the use at {before} is redriven a second time at {self.place}")
+        self.redriven.add(before)
+        self.all.counts["redriven"] += 1
 
     def line(self, charge: Record, line: Record) -> None:
         same, paid = self.all.same, line["paid_nanos"]
@@ -556,8 +581,12 @@ class Ledger:
         """What the chunk record says of duplicates, and its running sums."""
         for offset in chunk["duplicates"]:
             self.outcomes[offset].append("duplicate")
-            use = self.all.types.read(self.usage[offset])[1]
-            if (use["product"], use["payer"], use["event_id"]) not in self.all.known:
+            name, use = self.all.types.read(self.usage[offset])
+            if name == "Control":
+                known = use["usage_offset"] in self.redriven
+            else:
+                known = (use["product"], use["payer"], use["event_id"]) in self.all.known
+            if not known:
                 self.all.wrong(f"{self.place}: offset {offset} is said to be a repeat, and its use is not there")
         for name, found in self.sums.items():
             self.all.same(f"{self.place}: {name}", int(chunk["sums"].get(name, 0)), found)
@@ -574,7 +603,7 @@ class Ledger:
     def every_use_has_one(self) -> None:
         for offset, value in self.usage.items():
             found = self.outcomes.pop(offset, [])
-            if not found and self.is_control(value):
+            if not found and self.may_be_silent(value):
                 continue  # one that came again
             self.all.counts["records of usage"] += 1
             self.all.counts["duplicates"] += found == ["duplicate"]
@@ -587,9 +616,11 @@ class Ledger:
         for offset, found in self.outcomes.items():
             self.all.wrong(f"usage[{self.partition}] {offset} is not there and has an outcome: {', '.join(found)}")
 
-    def is_control(self, value: bytes | None) -> bool:
+    def may_be_silent(self, value: bytes | None) -> bool:
+        """A control that changes nothing leaves no record, but for one that carries a use."""
         try:
-            return self.all.types.read(value or b"")[0] == "Control"
+            name, record = self.all.types.read(value or b"")
+            return name == "Control" and record["kind"] != "redrive"
         except (KeyError, IndexError, ValueError):
             return False
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nanotally.schemas import codec
 from tests.chaos import auditor
 from tests.chaos.auditor import Auditor, Ledger, Price
 from tests.support import ledger_world
@@ -21,10 +22,10 @@ SCHEMAS = Path(__file__).resolve().parents[2] / "schemas" / "avsc"
 class InMemory(Auditor):
     """Reads the topics of a world instead of Kafka's."""
 
-    def __init__(self, made: World) -> None:
+    def __init__(self, made: World, redriven: bool = False) -> None:
         super().__init__("", "", "", "", SCHEMAS)
         self.rows: list[str] = []
-        usage = ledger_world._usage(BOOK, {})
+        usage = ledger_world._usage(BOOK, {}, redriven)
         self._topics = made.topics | {"usage": {p: list(enumerate(v for _, v in usage[p])) for p in usage}}
 
     def partitions(self, topic: str) -> list[int]:
@@ -48,8 +49,8 @@ def prices(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def audited(made: World) -> InMemory:
-    found = InMemory(made)
+def audited(made: World, redriven: bool = False) -> InMemory:
+    found = InMemory(made, redriven)
     for partition in range(PARTITIONS):
         Ledger(found, partition).audit()
     return found
@@ -60,6 +61,44 @@ def test_a_ledger_as_it_should_be_is_clean() -> None:
     assert (found.differences, found.lost, found.twice) == ([], 0, 0)
     assert found.counts["prices worked out again"] > 50
     assert found.counts["duplicates"] == 1
+
+
+def test_a_use_that_is_redriven_is_none_that_comes_twice() -> None:
+    found = audited(world(redriven=True), redriven=True)
+    assert (found.differences, found.lost, found.twice) == ([], 0, 0)
+    assert (found.counts["redriven"], found.counts["duplicates"], found.counts["unpriced"]) == (2, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"flags": ""}, "flag of a redriven use"),
+        ({"flags": "redrive:1"}, "flag of a redriven use"),
+        ({"content_hash": 1, "event": ledger_world.use(0, event_id="other")}, "the redriven use"),
+    ],
+)
+def test_a_redriven_charge_that_is_not_right_is_told(changes: dict[str, Any], told: str) -> None:
+    made = world(redriven=True)
+    made.spoil("charges", "Charge", lambda charge: charge.update(changes), last_charge(made))
+    assert any(told in difference for difference in audited(made, redriven=True).differences)
+
+
+def test_a_use_that_was_priced_and_is_redriven_all_the_same_is_told() -> None:
+    made = world(redriven=True)
+    made.spoil("charges", "Charge", lambda charge: charge.update(outcome="refused"))
+    found = audited(made, redriven=True)
+    assert any("what was unpriced at 0" in difference for difference in found.differences)
+
+
+def test_a_redrive_without_an_outcome_is_lost() -> None:
+    made = world(redriven=True)
+    made.remove("charges", "Charge", last_charge(made))
+    assert audited(made, redriven=True).lost == 1
+
+
+def last_charge(made: World) -> int:
+    """Number of the last charge of partition 0, that of the redriven use."""
+    return sum(name == "Charge" for name, _ in (codec.decode_one(value) for _, value in made.topics["charges"][0])) - 1
 
 
 def test_a_charge_that_is_missing_is_lost() -> None:
