@@ -14,6 +14,7 @@ from nanotally.sinks.charge_query import charge_of_use, charges_of_event
 from nanotally.sinks.client import Address
 from nanotally.sinks.queries import asking
 from nanotally.streams.domain.catalogs import CatalogVersion
+from nanotally.streams.domain.redriven import offset_of
 from nanotally.streams.domain.tariff import RuleBook, TariffVersion, from_document
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, NotFound, Transient
@@ -99,10 +100,17 @@ def _only(found: list[dict[str, Any]], event_id: str) -> dict[str, Any]:
     if not found:
         said = f"no charge has the name or the event id {event_id!r}; names are PARTITION-OFFSET, as in 2-1047"
         raise NotFound(f"{said} (ClickHouse may be a moment behind: --ledger asks Kafka)")
+    found = without_redriven(found)
     if len(found) > 1:
         names = ", ".join(f"{c['usage_partition']}-{c['usage_offset']} (payer {c['payer']})" for c in found[:5])
         raise InvalidInput(f"event id {event_id!r} is of {len(found)} charges: {names}; ask by the charge's name")
     return found[0]
+
+
+def without_redriven(charges: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The charges but for those without a price that were redriven: their use has another one among them."""
+    later = {(c["usage_partition"], offset_of(c["flags"])) for c in charges}
+    return [c for c in charges if (c["usage_partition"], c["usage_offset"]) not in later]
 
 
 def rated_by(charge: dict[str, Any], books: Sequence[RuleBook], where: str) -> Sourced:

@@ -26,6 +26,7 @@ def document(explained: Explanation) -> dict[str, Any]:
         "occurred_at": instant(event["occurred_at"]) if event else None,
         "booked_at": instant(explained.booked_at_us),
         "late": explained.late,
+        "redriven": {"from": explained.before, "at": instant(explained.recorded_at_us)} if explained.before else None,
         "amount": decimal_text(explained.paid),
         "currency": explained.currency,
         **rated,

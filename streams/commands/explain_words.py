@@ -41,6 +41,9 @@ def _head(explained: Explanation) -> list[str]:
     if event is not None:
         creator = f", creator {event['creator']}" if event["creator"] else ""
         out.append(f"  {event['product']}: {event['meter']} of {event['item']}{creator}   event {event['event_id']}")
+    if explained.before:
+        again = instant(explained.recorded_at_us)
+        out.append(f"  found no price when it came (as {explained.before}); redriven at {again}")
     if explained.late:
         out.append(f"  came late: booked at {instant(explained.booked_at_us)}")
     return out

@@ -116,8 +116,7 @@ def redrive_at(chunk: RawChunk, place: int) -> Redrive | None:
 
 
 def _redrive(control: Mapping[str, Any], own_offset: int) -> Redrive | Refused:
-    # Controls of the first version of their schema have no such fields.
-    usage_offset, use = control.get("usage_offset"), control.get("use")
+    usage_offset, use = control["usage_offset"], control["use"]
     if usage_offset is None or use is None:
         return Refused("bad_control", "a redrive needs usage_offset and use")
     if not 0 <= usage_offset < own_offset:

@@ -21,6 +21,7 @@ from nanotally.streams.domain.explaining_model import (
 from nanotally.streams.domain.explaining_pieces import pieces_of_use
 from nanotally.streams.domain.explaining_refusals import why_nothing, why_refused
 from nanotally.streams.domain.explaining_terms import Extra, Piece
+from nanotally.streams.domain.redriven import offset_of
 from nanotally.streams.domain.tariff import TariffVersion
 
 __all__ = [
@@ -67,7 +68,15 @@ def explain(charge: Mapping[str, Any], versions: Versions, catalogs: Sequence[Ca
         tuple(lines),
         "" if lines else why_refused(charge, in_force, item),
         charge["payer"],
+        _before(charge),
+        charge["recorded_at"],
     )
+
+
+def _before(charge: Mapping[str, Any]) -> str:
+    """Name of the record at which a redriven use found no price; empty for all others."""
+    offset = offset_of(charge["flags"])
+    return f"{charge['usage_partition']}-{offset}" if offset >= 0 else ""
 
 
 def _version(at: str, line: Mapping[str, Any], known: Sequence[TariffVersion]) -> TariffVersion:

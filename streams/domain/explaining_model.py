@@ -114,7 +114,8 @@ class LineExplained:
 @dataclass(frozen=True)
 class Explanation:
     """A charge worked out; `version` is the tariff version it was rated by, None where it was not rated. `said`: why
-    it was not charged, for people."""
+    it was not charged, for people. `before`: name of the record at which the use found no price, where it was redriven
+    from there; `recorded_at_us`: the broker's time at which it came (again)."""
 
     name: str
     outcome: str
@@ -128,6 +129,8 @@ class Explanation:
     lines: tuple[LineExplained, ...]
     said: str = ""
     payer: str = ""
+    before: str = ""
+    recorded_at_us: int = 0
 
 
 def charge_name(charge: Mapping[str, Any]) -> str:

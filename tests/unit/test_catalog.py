@@ -14,7 +14,7 @@ from nanotally.schemas import catalog
 from nanotally.schemas.shape import shape_of
 
 ALL = (
-    "Charge", "Chunk", "Control", "ControlTaken", "Earning", "Payout", "Reject", "RuleBook", "SourceMark", "Statement",
+    "Charge", "Chunk", "Control", "ControlTaken", "Earning", "Payout", "Redrive", "Reject", "RuleBook", "SourceMark", "Statement",
     "Tally", "UsageEvent",
 )  # fmt: skip
 
@@ -89,6 +89,12 @@ def test_a_charges_event_is_a_usage_event_field_by_field() -> None:
     event = catalog.schema("Charge").shape.fields[-1]
     assert event.name == "event"
     assert event.shape == replace(catalog.schema("UsageEvent").shape, optional=True)
+
+
+def test_the_use_that_a_redrive_carries_is_a_usage_event_field_by_field() -> None:
+    use = catalog.schema("Control").shape.fields[-1]
+    assert use.name == "use"
+    assert use.shape == replace(catalog.schema("UsageEvent").shape, optional=True)
 
 
 def test_only_rejects_have_fields_of_bytes() -> None:
