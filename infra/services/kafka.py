@@ -158,8 +158,14 @@ def _format(tool: list[str], settings: Path, data: Path, cluster: str) -> None:
 
 
 def answers(address: str, timeout_s: float = 1.0) -> bool:
-    """Whether a Kafka broker (not merely an open port) is there: it is asked which requests it knows."""
-    host, _, port = address.split(",")[0].rpartition(":")
+    """Whether a Kafka broker (not merely an open port) is at one of the addresses: it is asked which requests it knows.
+
+    address: `host:port`, several with commas. Raises ValueError for what is no address."""
+    return any(_answers(one.strip(), timeout_s) for one in address.split(","))
+
+
+def _answers(address: str, timeout_s: float) -> bool:
+    host, _, port = address.rpartition(":")
     # ApiVersions, version 0, correlation id 7, no client id.
     request = struct.pack(">ihhih", 10, 18, 0, 7, -1)
     try:

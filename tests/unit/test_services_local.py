@@ -92,6 +92,11 @@ def test_a_server_that_is_no_broker_is_not_taken_for_one(
         local.ensure(folder, print, {**given, "NANOTALLY_KAFKA": given["NANOTALLY_CLICKHOUSE_HTTP"]})
 
 
+def test_of_several_given_brokers_one_is_enough(folder: Folder, given: dict[str, str]) -> None:
+    several = f"127.0.0.1:1, {given['NANOTALLY_KAFKA']}"
+    assert local.ensure(folder, print, {**given, "NANOTALLY_KAFKA": several}).kafka == several
+
+
 def test_what_is_no_address_is_said(folder: Folder, given: dict[str, str]) -> None:
     with pytest.raises(InvalidInput, match="NANOTALLY_KAFKA: 'localhost' is no address; write host:port"):
         local.ensure(folder, print, {**given, "NANOTALLY_KAFKA": "localhost"})
