@@ -19,6 +19,7 @@ from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.matching import CompiledBook
 from nanotally.streams.domain.records import LONG_AGO, BoolArray
+from nanotally.streams.domain.redriven import offsets_of
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.domain.uses import Uses, int64
 from nanotally.streams.errors import InvalidInput
@@ -77,6 +78,7 @@ class Ledger:
         self._tariff, self._mine = tariff, mine
         self._from_us, self._to_us = from_us, to_us
         self._watermark_us: dict[int, int] = {}
+        self._unpriced: dict[int, set[int]] = {}  # usage offsets that were handed on, by partition
 
     async def read(self, reader: TopicReader, left_out: Counter[str], take: Callable[[Taken], None]) -> None:
         """Hands on the uses of the period whose product is of the tariff, partition by partition in order.
@@ -109,11 +111,24 @@ class Ledger:
         uses_batch = pa.RecordBatch.from_struct_array(chosen.column("event"))
         mine = self._of_tariff(uses_batch.column("product"))
         left_out["of other tariffs"] += int(np.count_nonzero(~mine))
-        kept = np.flatnonzero(mine)
+        again = self._again(partition, chosen, mine)
+        left_out["redriven, taken where they came first"] += int(np.count_nonzero(again))
+        kept = np.flatnonzero(mine & ~again)
         offsets = int64(chosen.column("usage_offset"))[kept]
         times = int64(chosen.column("recorded_at"))[kept]
         uses = Uses(uses_batch.take(pa.array(kept)), offsets, times, [])
         take(Taken(partition, uses, booked_at[rows][kept], self._watermark_us.get(partition, LONG_AGO)))
+
+    def _again(self, partition: int, charges: pa.RecordBatch, mine: BoolArray) -> BoolArray:
+        """Charges of redriven uses that were handed on already, when they had no price: bool[n]. mine: bool[n]."""
+        known = self._unpriced.setdefault(partition, set())
+        unpriced = pc.equal(charges.column("outcome"), "unpriced").to_numpy(zero_copy_only=False) & mine
+        known.update(int64(charges.column("usage_offset"))[unpriced].tolist())
+        before = offsets_of(charges.column("flags"))
+        again = np.zeros(len(charges), dtype=bool)
+        for row in np.flatnonzero((before >= 0) & mine).tolist():
+            again[row] = int(before[row]) in known
+        return again
 
     def _of_tariff(self, products: pa.Array) -> BoolArray:
         encoded = products.dictionary_encode()

@@ -36,7 +36,7 @@ from nanotally.streams.domain.uses import Uses
 from nanotally.streams.errors import ExitCode, InvalidInput, Transient
 from nanotally.streams.publisher_ledger import Records
 from nanotally.streams.tariffs.reader import read_tariff
-from tests.support.payers_bench import DAY, T0, PayersBench, book, event, rule, version
+from tests.support.payers_bench import DAY, T0, PayersBench, activate, book, event, redrive, rule, version
 from tests.support.tariff_texts import FILE, changed
 
 USES = [
@@ -273,6 +273,21 @@ def test_the_ledger_gives_the_uses_of_its_period_and_what_they_were_charged() ->
     assert changes(found, "payers") == {"p": (15, 30)}
     everything = Ledger("t", lambda _: True, LONG_AGO, NO_END)
     assert sum(len(c.uses) for c in asyncio.run(_read(everything, bench.ledger, left_out))) == 4
+
+
+def test_a_redriven_use_of_the_ledger_is_simulated_once() -> None:
+    """Where it found no price, if that is in the period; else where it was redriven."""
+    bench = PayersBench(book(version(replace(FIVE, when=(Condition("item", "equals", ("/b",)),)))))
+    bench.take(event("1", T0), event("2", T0 + DAY, item="/b"))
+    bench.books[1] = book(version(FIVE, number=2), number=1)
+    bench.take(activate(bench.books[1]), redrive(1, event("1", T0)))
+    for since_us, booked_at in ((LONG_AGO, [T0, T0 + DAY]), (T0 + DAY, [T0 + DAY, T0 + DAY])):
+        left_out: Counter[str] = Counter()
+        ledger = Ledger("t", lambda _: True, since_us, NO_END)
+        (chunk,) = asyncio.run(_read(ledger, bench.ledger, left_out))
+        assert sorted(chunk.uses.column("event_id").to_pylist()) == ["1", "2"]
+        assert chunk.booked_at.tolist() == booked_at and ledger.charged == 10
+        assert left_out["redriven, taken where they came first"] == (since_us == LONG_AGO)
 
 
 # ---- the command ----
