@@ -145,7 +145,7 @@ def view(name: str, found: Found, why_nothing: Callable[[Mapping[str, Any]], str
         if found.reject is not None:
             return ChargeView(name, "rejected", found.reject["reason"], note=found.reject["detail"])
         if found.duplicate:
-            return ChargeView(name, "duplicate", note="a use with this event_id was charged before, once")
+            return ChargeView(name, "duplicate", note="this use was taken before, once")
         return ChargeView(name, "control" if found.controls else "rejected")
     if use["outcome"] != "charged":
         return ChargeView(name, use["outcome"], use["reason"], note=_NOTES.get(use["reason"], ""))

@@ -299,7 +299,7 @@ def test_a_free_charge_says_why() -> None:
 @pytest.mark.parametrize(
     ("found", "text"),
     [
-        (Found(duplicate=True), "not charged: duplicate · a use with this event_id was charged before, once"),
+        (Found(duplicate=True), "not charged: duplicate · this use was taken before, once"),
         (
             Found(reject={"reason": "future", "detail": "check the clock"}),
             "not charged: rejected · future · check the clock",
