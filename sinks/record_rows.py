@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from nanotally.sinks.columns import TIME, money, repeated, small, time, whole_number
 from nanotally.sinks.warehouse import Position
+from nanotally.streams.dead_letters import told
 from nanotally.streams.domain.records import LONG_AGO, Int64Array
 from nanotally.streams.errors import BrokenInvariant
 
@@ -104,6 +105,25 @@ def rejects(batch: pa.RecordBatch, partition: int, offsets: Int64Array) -> pa.Re
         "input_topic": batch.column("topic"),
         "input_partition": small(batch.column("partition"), pa.uint16()),
         "input_offset": batch.column("offset"),
+        "product": pa.array([_product(value) for value in batch.column("value").to_pylist()], pa.string()),
+    }
+    return _with_place(columns, partition, offsets)
+
+
+def _product(value: bytes | None) -> str:
+    """The product of a rejected use, where its bytes tell it."""
+    found = told(value)
+    return "" if found.guessed or found.what == "control" else str(found.fields.get("product") or "")
+
+
+def redrives(batch: pa.RecordBatch, partition: int, offsets: Int64Array) -> pa.RecordBatch:
+    """What was put in once more, from Redrive."""
+    columns = {name: batch.column(name) for name in ("reason", "event_id", "mended", "note", "to_offset")}
+    columns |= {
+        "input_partition": small(batch.column("partition"), pa.uint16()),
+        "input_offset": batch.column("offset"),
+        "to_partition": small(batch.column("to_partition"), pa.uint16()),
+        "at": time(batch.column("at")),
     }
     return _with_place(columns, partition, offsets)
 

@@ -33,6 +33,7 @@ _MAKERS: dict[tuple[str, str], dict[str, Maker]] = {
         "tariffs": record_rows.tariffs,
         "catalogs": record_rows.catalogs,
     },
+    ("redrives", "Redrive"): {"redrives": record_rows.redrives},
 }
 _WITH_CHUNKS = ("charges", "account_tallies")
 

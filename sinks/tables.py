@@ -17,6 +17,7 @@ TABLES_BY_TOPIC: dict[str, tuple[str, ...]] = {
     "account_tallies": ("account_tallies",),
     "payouts": ("payouts",),
     "books": ("books", "tariffs", "catalogs"),
+    "redrives": ("redrives",),
 }
 TOPICS: tuple[str, ...] = tuple(TABLES_BY_TOPIC)
 CHUNKS = "chunks"

@@ -19,6 +19,7 @@ from nanotally.streams.domain.reconciling_records import frame
 from nanotally.streams.domain.reconciling_run import AccountsPartition, Material
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.domain.windows import Calendar
+from nanotally.streams.errors import NotFound
 from nanotally.streams.publisher_ledger import Records, TopicReader
 
 APPEAR_S = 10.0  # rows of a transaction are to be seen in all its topics within this time
@@ -29,6 +30,7 @@ RECORD_OF = {
     "account_tallies": "Tally",
     "payouts": "Payout",
     "earnings": "Earning",
+    "redrives": "Redrive",
 }
 
 
@@ -60,7 +62,16 @@ async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Mat
             len(records.values) - end,
         )
     material.earnings = await _earnings(reader, counts, material.reading)
+    material.redrives = await _redrives(reader, material.reading)
     return material
+
+
+async def _redrives(reader: TopicReader, check: Check) -> pl.DataFrame | None:
+    try:
+        reader.partitions("redrives")
+    except NotFound:  # an older release made no such topic
+        return None
+    return _frame("redrives", (await reader.read_all("redrives"))[0], check)
 
 
 async def _accounts_caught_up(reader: TopicReader, wait_s: float) -> None:

@@ -45,6 +45,7 @@ def expected_rows(material: Material) -> Expected:
         },
         "books": {0: books.with_columns(nothing)},
         "tariffs": {0: pl.DataFrame({"offset": tariffs}, schema={"offset": pl.Int64}).with_columns(nothing)},
+        "redrives": {} if material.redrives is None else {0: material.redrives.with_columns(nothing)},
     }
 
 

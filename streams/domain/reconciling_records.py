@@ -32,6 +32,10 @@ _COLUMNS = {
         "scale": "scale", "currency": "currency", "count": "count", "quantity": "quantity", "amount_nanos": "amount",
     },
     "Reject": {"reason": "reason", "partition": "partition", "offset": "offset_of_input"},
+    "Redrive": {
+        "partition": "partition", "offset": "offset_of_input", "to_partition": "to_partition",
+        "to_offset": "to_offset", "mended": "mended",
+    },
 }  # fmt: skip
 _WHOLE = {"quantity", "amount", "brought", "paid", "carried"}
 

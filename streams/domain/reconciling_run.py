@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +39,7 @@ class AccountsPartition:
 class Material:
     """What was read. folds, beside: by partition of usage; accounts: by partition of earnings; earnings: all rows,
     with `source` and `partition`; reading: what could not be read; expired: partitions by topic whose oldest rows
-    are gone, so that they cannot be compared."""
+    are gone, so that they cannot be compared; redrives: rows of that topic, None where it was never made."""
 
     books: Sequence[RuleBook]
     folds: dict[int, LedgerFold]
@@ -47,6 +48,7 @@ class Material:
     earnings: pl.DataFrame = field(default_factory=pl.DataFrame)
     reading: Check = field(default_factory=lambda: Check("records can be read"))
     expired: dict[str, list[int]] = field(default_factory=dict)
+    redrives: pl.DataFrame | None = None
 
     @property
     def settings(self) -> Settings | None:
@@ -71,6 +73,22 @@ def check_all(material: Material) -> Iterator[Check]:
     for q, part in sorted(material.accounts.items()):
         yield from _accounts(material, q, part)
     yield _through(material)
+    if material.redrives is not None:
+        yield redriven_once(material.redrives)
+
+
+def redriven_once(redrives: pl.DataFrame) -> Check:
+    """No record was put in for two others, and none was put in for twice. redrives: a row for each Redrive record."""
+    check = Check("dead letters: each redriven once", compared=len(redrives))
+    check.figures = Counter({"mended": int(redrives["mended"].sum()), "as they were": int((~redrives["mended"]).sum())})
+    for what, place in (
+        ("old record", ["partition", "offset_of_input"]),
+        ("new record", ["to_partition", "to_offset"]),
+    ):
+        for row in redrives.filter(redrives.select(place).is_duplicated()).unique(place).iter_rows(named=True):
+            name = f"{row[place[0]]}-{row[place[1]]}"
+            check.differ(Difference(f"{what} {name}", "redrives", 0, row["offset"], "once", "more often"))
+    return check
 
 
 def _earnings(material: Material, p: int, fold: LedgerFold) -> Check:

@@ -41,6 +41,7 @@ TABLES = (
     ),
     Table("books", "books", {}, "''"),
     Table("tariffs", "books", {}, "''"),
+    Table("redrives", "redrives", {"offset_of_input": "toInt128(input_offset)"}, "''"),
 )
 
 Rows = Callable[[int], pl.DataFrame]

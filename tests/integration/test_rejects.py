@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import pytest
 
 from nanotally.schemas import codec
+from nanotally.sinks.client import ClickHouse
+from nanotally.sinks.sink import address_of
 from nanotally.streams import admin
 from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.errors import ExitCode, Transient
@@ -192,10 +195,10 @@ def test_a_conflict_is_mended_under_an_id_of_its_own(letters: Letters, tmp_path:
     assert letters.came_of(name) == "charged"
 
 
-def lectures(letters: Letters, *ids: str) -> list[str]:
+def lectures(letters: Letters, *ids: str, meter: str = "lecture") -> list[str]:
     """Uses that no tariff prices; their names, once they are taken."""
     environment, topic = letters.environment, letters.environment.topic("usage")
-    fields = {"product": "school", "meter": "lecture", "occurred_at": now_us() - 10_000_000}
+    fields = {"product": "school", "meter": meter, "occurred_at": now_us() - 10_000_000}
     asyncio.run(publish(environment.kafka, topic, {HOME: [event(use(name, **fields)) for name in ids]}))
 
     def found() -> list[str]:
@@ -335,7 +338,22 @@ def test_what_was_no_reject_is_told_as_what_it_was(letters: Letters) -> None:
     assert letters.run("redrive")[0] == ExitCode.USAGE
 
 
-def test_the_books_balance_with_all_that_was_redriven(letters: Letters) -> None:
+def test_the_books_balance_with_all_that_was_redriven_and_clickhouse_tells_what_is_left(letters: Letters) -> None:
+    letters.put(event(use("left alone", quantity=1000, scale=3)))
+    lectures(letters, "seminar", meter="seminar")
     letters.found.start("accounts", "accounts")
     letters.found.start("sink", "sink")
-    letters.found.reconcile()
+    said = letters.found.reconcile()
+    assert "dead letters: each redriven once" in said and "ClickHouse redrives" in said
+    clickhouse = ClickHouse(address_of(letters.environment))
+    try:
+        found = clickhouse.query("SELECT reason, product, records FROM rejects_left")
+        mended = clickhouse.query("SELECT count() FROM redrives WHERE mended AND note = 'old app'")
+    finally:
+        clickhouse.close()
+    left = json.loads(letters.run("list", "--left", "--json", "--limit", "1000")[1])
+    no_price = json.loads(letters.run("list", "--unpriced", "--json")[1])
+    expected = Counter((one["reason"], one["use"].get("product", "")) for one in left["rejects"] + no_price["rejects"])
+    assert {(reason, product): n for reason, product, n in found} == expected
+    assert expected["unpriced", "school"] == 1 and expected["wrong_scale", "news"] >= 1
+    assert mended == [(1,)]

@@ -23,7 +23,7 @@ from tests.simulation.world import World
 COUNTS = {
     "usage": PARTITIONS, "charges": PARTITIONS, "payer_tallies": PARTITIONS, "statements": PARTITIONS,
     "rejects": PARTITIONS, "earnings": ACCOUNT_PARTITIONS, "account_tallies": ACCOUNT_PARTITIONS,
-    "payouts": ACCOUNT_PARTITIONS, "books": 1,
+    "payouts": ACCOUNT_PARTITIONS, "books": 1, "redrives": 1,
 }  # fmt: skip
 INPUTS = {"payers": ("usage",), "accounts": ("earnings",), "sink": TOPICS}
 STEPS = (("usage", "charges"), ("earnings", "account_tallies"))  # input of a stage, and where its chunk records are

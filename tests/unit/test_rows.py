@@ -220,6 +220,25 @@ def test_a_reject_keeps_key_and_value_as_bytes() -> None:
     assert (row["value"], row["key"], row["input_topic"], row["input_offset"]) == (b"\xff\x00", None, "usage", 9)
 
 
+def test_a_reject_tells_the_product_where_its_bytes_do() -> None:
+    use = codec.encode_one("UsageEvent", event(product="school"))
+    control = {"control_id": "redrive-0-7", "kind": "redrive", "at": None, "book_number": None, "book_hash": None}
+    carrying = codec.encode_one("Control", control | {"note": "", "usage_offset": 7, "use": event(product="radio")})
+    values = [use, use[:45], use[10:], carrying, b"\xff\x00", None]
+    rows = rows_of("rejects", *(("Reject", reject(value=value)) for value in values))["rejects"]
+    assert [row["product"] for row in rows] == ["school", "school", "school", "radio", "", ""]
+
+
+def test_a_redrive_is_kept_by_the_place_of_the_old_record() -> None:
+    redrive = {
+        "partition": 2, "offset": 9, "reason": "future", "to_partition": 1, "to_offset": 30, "event_id": "e-1",
+        "mended": True, "at": NOON_US, "note": "clock",
+    }  # fmt: skip
+    (row,) = rows_of("redrives", ("Redrive", redrive), first=4)["redrives"]
+    assert (row["input_partition"], row["input_offset"], row["to_partition"], row["to_offset"]) == (2, 9, 1, 30)
+    assert (row["mended"], row["note"], row["kafka_offset"]) == (True, "clock", 4)
+
+
 def test_a_rule_book_becomes_a_book_and_its_versions() -> None:
     tables = rows_of("books", ("RuleBook", rule_book()), ("RuleBook", rule_book(tariffs=[])), first=5)
     assert [row["book_number"] for row in tables["books"]] == [5, 6]
