@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from nanotally.schemas import codec
-from nanotally.streams.domain.keys import Groups, Interner, group, partition_of
+from nanotally.streams.domain.hashing import partitions_of
+from nanotally.streams.domain.keys import Groups, Interner, group
 from nanotally.streams.domain.ledger import account_column
 from nanotally.streams.domain.records import BoolArray, Emission, Int64Array
 from nanotally.streams.domain.splitting import Splits
@@ -28,8 +29,7 @@ class AccountPlaces:
         """Partition of each account by code: int64[n]. `keys` then has the keys of all of them."""
         new = [text.encode() for text in self.accounts.texts[len(self.keys) :]]
         if new:
-            places = np.array([partition_of(key, self.partitions) for key in new], dtype=np.int64)
-            self._partition = np.concatenate((self._partition, places))
+            self._partition = np.concatenate((self._partition, partitions_of(new, self.partitions)))
             self.keys += new
         return self._partition[codes]
 

@@ -6,6 +6,8 @@ finalizer of MurmurHash3 (public domain, Austin Appleby) in two independent 64-b
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -18,6 +20,7 @@ _SEED_HIGH, _SEED_LOW = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4E
 _MIX_A, _MIX_B = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _MULTIPLY_HIGH, _MULTIPLY_LOW = np.uint64(0x87C37B91114253D5), np.uint64(0x4CF5AD432745937F)
 _33, _29, _31 = np.uint64(33), np.uint64(29), np.uint64(31)
+_MURMUR2_SEED, _MURMUR2 = np.uint32(0x9747B28C), np.uint32(0x5BD1E995)
 _TAIL_MASK = np.array([(1 << (8 * k)) - 1 for k in range(8)], dtype=np.uint64)
 
 
@@ -99,3 +102,24 @@ def hash_text(text: str) -> Hash:
     """Hash of one text, as arrays of one element."""
     raw = np.frombuffer(text.encode(), dtype=np.uint8)
     return hash_bytes(raw, np.zeros(1, dtype=np.int64), np.array([len(raw)], dtype=np.int64))
+
+
+def partitions_of(keys: Sequence[bytes], partitions: int) -> Int64Array:
+    """`keys.partition_of` of many keys at once: int64[n]."""
+    lengths = np.fromiter(map(len, keys), dtype=np.int64, count=len(keys))
+    at = np.cumsum(lengths) - lengths
+    padded = np.frombuffer(b"".join(keys) + bytes(8), dtype=np.uint8)
+    words = np.ndarray((len(padded) - 7,), dtype="<u4", buffer=padded.data, strides=(1,))  # at any offset
+    with np.errstate(over="ignore"):
+        h = lengths.astype(np.uint32) ^ _MURMUR2_SEED
+        rows = np.arange(len(keys))
+        for i in range(int(lengths.max(initial=0)) // 4):
+            rows = rows[lengths[rows] >= 4 * i + 4]
+            k = words[at[rows] + 4 * i] * _MURMUR2
+            h[rows] = (h[rows] * _MURMUR2) ^ ((k ^ (k >> np.uint32(24))) * _MURMUR2)
+        rows = np.flatnonzero(lengths & 3)
+        tail = words[(at + (lengths & ~3))[rows]] & _TAIL_MASK[lengths[rows] & 3].astype(np.uint32)
+        h[rows] = (h[rows] ^ tail) * _MURMUR2
+        h = (h ^ (h >> np.uint32(13))) * _MURMUR2
+        h ^= h >> np.uint32(15)
+    return (h & np.uint32(0x7FFFFFFF)).astype(np.int64) % partitions

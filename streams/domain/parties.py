@@ -16,7 +16,7 @@ from nanotally.streams.domain.canonical import canonical_json
 from nanotally.streams.domain.rules import Party, Split
 
 PLATFORM = "platform"
-_PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 Parties = tuple[Party, ...]
 Writers = tuple[tuple[str, Fraction], ...]  # creators with their parts of what the creator gets
@@ -65,10 +65,10 @@ def _account(party: str, values: Mapping[str, str | None]) -> str:
     if party == "creator":
         creator = values.get("creator")
         return f"creator:{creator}" if creator else PLATFORM
-    names = _PLACEHOLDER.findall(party)
+    names = PLACEHOLDER.findall(party)
     if any(not values.get(name) for name in names):
         return PLATFORM
-    return _PLACEHOLDER.sub(lambda found: values[found[1]] or "", party)
+    return PLACEHOLDER.sub(lambda found: values[found[1]] or "", party)
 
 
 def _fraction(party: Party) -> Fraction:
@@ -82,7 +82,7 @@ def fields_of(split: Split) -> tuple[str, ...]:
     fields: list[str] = []
     for party in split.parties:
         for account in (party.account, party.overflow or ""):
-            fields += ["creator"] if account == "creator" else _PLACEHOLDER.findall(account)
+            fields += ["creator"] if account == "creator" else PLACEHOLDER.findall(account)
     return tuple(dict.fromkeys(fields))
 
 

@@ -13,7 +13,8 @@ from nanotally.streams.domain.admission import DUPLICATE, REJECTED, TAKEN, Admit
 from nanotally.streams.domain.asking import limits_of
 from nanotally.streams.domain.cutting import Pieces, cut, cut_rows
 from nanotally.streams.domain.exact import REFUSALS
-from nanotally.streams.domain.keys import Interner, partition_of
+from nanotally.streams.domain.hashing import partitions_of
+from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.ledger import CHARGED, REFUSED, UNPRICED, ChargeRows
 from nanotally.streams.domain.matching import NO_RULE, NO_TARIFF, UNPRICED_REASONS
 from nanotally.streams.domain.pricing import Priced, price_run
@@ -119,16 +120,14 @@ class UsageRun:
         """Codes of the payers, WRONG_PARTITION for those that belong elsewhere: int32[n]."""
         known: Interner = self.state.payers
         encoded = uses.column("payer").dictionary_encode()
-        table = np.empty(len(encoded.dictionary), dtype=np.int32)
-        for i, text in enumerate(encoded.dictionary.to_pylist()):
-            code = known.code(text)
-            if code is None:
-                raw = text.encode()
-                if partition_of(raw, self.logic.partitions) != self.logic.partition:
-                    code = WRONG_PARTITION
-                else:
-                    code = known.add(text) if 0 < len(raw) <= ID_BYTES_MAX else len(known)
-            table[i] = code
+        texts = encoded.dictionary.to_pylist()
+        found = [known.code(text) for text in texts]
+        table = np.array([WRONG_PARTITION if code is None else code for code in found], dtype=np.int32)
+        new = [i for i, code in enumerate(found) if code is None]
+        raw = [texts[i].encode() for i in new]
+        right = partitions_of(raw, self.logic.partitions) == self.logic.partition
+        for j in np.flatnonzero(right).tolist():
+            table[new[j]] = known.add(texts[new[j]]) if 0 < len(raw[j]) <= ID_BYTES_MAX else len(known)
         codes: Int32Array = table[encoded.indices.to_numpy()]
         return codes
 

@@ -15,8 +15,8 @@ from math import lcm
 import numpy as np
 import pyarrow as pa
 
-from nanotally.streams.domain.hashing import Hash, combine, combine_int, hash_strings
-from nanotally.streams.domain.keys import Interner, KeyTable, group, group_codes
+from nanotally.streams.domain.hashing import combine, combine_int, hash_strings
+from nanotally.streams.domain.keys import Interner, group, group_codes
 from nanotally.streams.domain.matching import NumberedRule
 from nanotally.streams.domain.parties import PLATFORM as PLATFORM
 from nanotally.streams.domain.parties import Parties, Writers, has_terms, places_of
@@ -25,33 +25,13 @@ from nanotally.streams.domain.parties import fields_of as fields_of
 from nanotally.streams.domain.parties import resolve as resolve
 from nanotally.streams.domain.parties import split_key as split_key
 from nanotally.streams.domain.records import BoolArray, Int64Array, UInt64Array, pick
+from nanotally.streams.domain.resolving import Made, Plain, PlainSplit, Resolved, Shape, is_plain, keys_of
+from nanotally.streams.domain.rules import Split
 from nanotally.streams.domain.uses import Uses
 
 BASE_LIMIT = 2**61
 SAMPLE = 512
 FRACTION_DEN_MAX = 2**30  # so that fractions of what is left under the denominator fit in 64 bits
-
-
-class _Resolved:
-    """Resolved splits of one rule by the hash of what decides them."""
-
-    def __init__(self) -> None:
-        self._table = KeyTable()
-        self._numbers: list[int] = []
-        self._by_slot: Int64Array = np.zeros(0, dtype=np.int64)
-
-    def find(self, key: Hash) -> Int64Array:
-        """Number of the resolved split of each row, -1 where it is not known yet: int64[n]."""
-        slots = self._table.lookup(*key)
-        if not len(self._by_slot):
-            return np.full(len(slots), -1, dtype=np.int64)
-        return np.where(slots >= 0, self._by_slot[slots], -1)
-
-    def add(self, key: Hash, numbers: list[int]) -> None:
-        """Takes new keys, all distinct."""
-        self._table.insert(*key)
-        self._numbers += numbers
-        self._by_slot = np.array(self._numbers, dtype=np.int64)
 
 
 @dataclass
@@ -70,9 +50,10 @@ class Splits:
     def __init__(self, accounts: Interner) -> None:
         self.accounts = accounts
         self._numbers: dict[tuple[str, Parties], int] = {}
-        self._by_rule: dict[NumberedRule, _Resolved] = {}
+        self._by_rule: dict[NumberedRule, Resolved] = {}
+        self._plain: dict[Split, PlainSplit] = {}
         self._by_key: dict[tuple[int, int], int] = {}
-        self.parties: list[Parties] = []
+        self.parties = Made()
         self.key_high: UInt64Array = np.zeros(0, dtype=np.uint64)
         self.key_low: UInt64Array = np.zeros(0, dtype=np.uint64)
         self.base: Int64Array = np.zeros(0, dtype=np.int64)
@@ -91,10 +72,11 @@ class Splits:
         found = self._numbers.get((currency, parties))
         if found is not None:
             return found
-        number = self._numbers[currency, parties] = len(self.parties)
-        self.parties.append(parties)
         key, places = split_key(currency, parties), places_of(parties)
-        self._by_key[key] = number
+        number = self._numbers[currency, parties] = self._by_key.setdefault(key, len(self.parties))
+        if number < len(self.parties):
+            return number  # made together with others
+        self.parties.append(parties)
         if number >= len(self.base):
             self._grow(max(64, 2 * number), max(len(places), self.account.shape[1]))
         if len(places) > self.account.shape[1]:
@@ -108,6 +90,35 @@ class Splits:
             self.account[number, place] = self.accounts.add(account)
             self.num[number, place], self.den[number, place] = fraction.numerator, fraction.denominator
         return number
+
+    def _number_all(self, currency: str, resolved: Sequence[Plain]) -> Int64Array:
+        """`number` of many at once: int64[n]."""
+        high, low = keys_of(currency, resolved)
+        first = len(self.parties)
+        new: dict[Shape, list[tuple[int, int]]] = {}  # by shape: numbers and rows
+        numbers = np.empty(len(resolved), dtype=np.int64)
+        for row, key in enumerate(zip(high.tolist(), low.tolist(), strict=True)):
+            number = numbers[row] = self._by_key.setdefault(key, len(self.parties))
+            if number == len(self.parties):
+                self.parties.append(resolved[row])
+                new.setdefault(resolved[row].shape, []).append((number, row))
+        end, width = len(self.parties), max((len(shape.num) for shape in new), default=0)
+        if end > len(self.base) or width > self.account.shape[1]:
+            self._grow(max(len(self.base), 64, 2 * end), max(width, self.account.shape[1]))
+        for shape, made in new.items():
+            k = len(shape.num)
+            mine, rows = np.array(made, dtype=np.int64).T
+            codes = [self.accounts.add(account) for row in rows.tolist() for account in resolved[row].accounts]
+            self.account[mine, :k] = np.array(codes, dtype=np.int64).reshape(-1, k)
+            self.num[mine, :k], self.den[mine, :k] = shape.num, shape.den
+            self.key_high[mine], self.key_low[mine] = high[rows], low[rows]
+            self.period[mine], self.count[mine] = shape.period, k
+        if end > first:
+            self.currency[first:end] = self.currencies.add(currency)
+            if self._waiting:
+                keys = zip(self.key_high[first:end].tolist(), self.key_low[first:end].tolist(), strict=True)
+                self.base[first:end] = [self._waiting.pop(key, 0) for key in keys]
+        return numbers
 
     def _grow(self, rows: int, width: int) -> None:
         for name in ("key_high", "key_low", "base", "period", "count", "singly", "currency"):
@@ -149,20 +160,27 @@ class Splits:
             key = combine(key, hash_strings(column))
         if by is not None:
             key = combine_int(key, by)
-        known = self._by_rule.setdefault(numbered, _Resolved())
+        known = self._by_rule.setdefault(numbered, Resolved())
         numbers = known.find(key)
         missing = np.flatnonzero(numbers < 0)
         if len(missing):
             groups = group(key[0][missing], key[1][missing])
             first = missing[groups.first]
-            texts = zip(*(column.take(pa.array(first)).to_pylist() for column in columns), strict=True)
-            made = [()] * len(first) if by is None else [writers[n] if n >= 0 else () for n in by[first].tolist()]
-            new = [
-                self.number(currency, resolve(split, dict(zip(fields, values, strict=True)), several))
-                for values, several in zip(texts, made, strict=True)
-            ]
+            texts = [column.take(pa.array(first)).to_pylist() for column in columns]
+            if is_plain(split) and (by is None or int(by[first].max()) < 0):
+                if split not in self._plain:
+                    self._plain[split] = PlainSplit(split)
+                new = self._number_all(currency, self._plain[split].resolve(len(first), texts))
+            else:
+                made = [()] * len(first) if by is None else [writers[n] if n >= 0 else () for n in by[first].tolist()]
+                each = zip(zip(*texts, strict=True), made, strict=True)
+                one_by_one = [
+                    self.number(currency, resolve(split, dict(zip(fields, values, strict=True)), several))
+                    for values, several in each
+                ]
+                new = np.array(one_by_one, dtype=np.int64)
             known.add((key[0][first], key[1][first]), new)
-            numbers[missing] = np.array(new, dtype=np.int64)[groups.codes]
+            numbers[missing] = new[groups.codes]
         return numbers if codes is None else numbers[codes]
 
     def divide(self, resolved: Int64Array, paid: Int64Array) -> Divided:

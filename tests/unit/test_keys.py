@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.partitioner.default import murmur2
 
-from nanotally.streams.domain.hashing import combine, hash_strings, hash_text
+from nanotally.streams.domain.hashing import combine, hash_strings, hash_text, partitions_of
 from nanotally.streams.domain.keys import Interner, KeyTable, group, group_codes, partition_of
 
 WORDS = st.integers(0, 2**64 - 1)
@@ -131,6 +131,11 @@ def test_texts_get_codes_in_the_order_of_their_first_appearance() -> None:
 @given(st.binary(max_size=40), st.integers(1, 64))
 def test_a_key_goes_where_kafkas_own_partitioner_sends_it(key: bytes, partitions: int) -> None:
     assert partition_of(key, partitions) == (murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20), st.integers(1, 64))
+def test_keys_together_go_where_each_goes_alone(keys: list[bytes], partitions: int) -> None:
+    assert partitions_of(keys, partitions).tolist() == [partition_of(key, partitions) for key in keys]
 
 
 @pytest.mark.parametrize(("key", "hashed"), [(b"21", -973932308), (b"foobar", -790332482), (b"", 275646681)])

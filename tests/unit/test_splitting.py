@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from nanotally.streams.domain.keys import Interner
 from nanotally.streams.domain.parties import Parties, places_of
+from nanotally.streams.domain.resolving import PlainSplit
 from nanotally.streams.domain.splitting import BASE_LIMIT, Splits, divide_one, fields_of, resolve, split_key
 from nanotally.streams.domain.tariff import Party, Split
 
@@ -39,6 +40,58 @@ def divided(parties: Parties, *amounts: int) -> list[list[int]]:
         base += amount
     assert out.nanos.tolist() == expected and splits.base[number] == base
     return expected
+
+
+NAMES = st.sampled_from(["", "a", "b", "platform", "creator:a", 'é"\\\n\x01\u2028😀', "a:b", "{b}"])
+ACCOUNTS = st.sampled_from(
+    [
+        "platform",
+        "creator",
+        "party:a",
+        "party:{item.label}",
+        "party:{region}-{item.label}",
+        "party:x{region}y",
+        "{region}",
+    ]
+)
+
+
+@given(
+    st.lists(st.tuples(ACCOUNTS, st.integers(0, 9)), max_size=4),
+    ACCOUNTS,
+    st.integers(0, 4),
+    st.lists(st.fixed_dictionaries({n: st.none() | NAMES for n in ("creator", "region", "item.label")}), max_size=9),
+    st.lists(st.integers(0, 8), max_size=3),
+)
+def test_splits_resolved_together_are_those_resolved_alone(
+    named: list[tuple[str, int]], rest: str, at: int, uses: list[dict[str, str | None]], before: list[int]
+) -> None:
+    parties = [Party(account, Fraction(n, 40 + n)) for account, n in named]
+    parties.insert(min(at, len(parties)), Party(rest, None))
+    split = Split("s", tuple(parties))
+    plain, splits, alone = PlainSplit(split), Splits(Interner()), Splits(Interner())
+    high, low = (np.array([word], dtype=np.uint64) for word in split_key("USD", resolve(split, {})))
+    splits.put(high, low, np.array([77]))
+    made = plain.resolve(len(uses), [[use[f] for use in uses] for f in plain.fields])
+    expected = [resolve(split, use) for use in uses]
+    assert [m.parties() for m in made] == expected
+    for row in before:  # some were there already
+        if row < len(uses):
+            splits.number("USD", expected[row])
+    numbers = splits._number_all("USD", made).tolist()
+    for parties_of_use, number in zip(expected, numbers, strict=True):
+        assert splits.number("USD", parties_of_use) == number and splits.parties[number] == parties_of_use
+        other = alone.number("USD", parties_of_use)
+        assert (splits.key_high[number], splits.key_low[number]) == split_key("USD", parties_of_use)
+        assert splits.base[number] == 77 * (parties_of_use == resolve(split, {}))
+        k = splits.count[number]
+        assert (k, splits.period[number]) == (alone.count[other], alone.period[other]) and not splits.singly[number]
+        assert splits.accounts.text(splits.account[number, :k]) == alone.accounts.text(alone.account[other, :k])
+        assert (splits.num[number, :k] == alone.num[other, :k]).all()
+        assert (splits.den[number, :k] == alone.den[other, :k]).all()
+    assert len(splits.parties) == len(
+        set(numbers) | {splits.number("USD", expected[r]) for r in before if r < len(uses)}
+    )
 
 
 def test_a_cap_leaves_what_is_beyond_to_the_rest() -> None:
