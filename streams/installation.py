@@ -138,7 +138,7 @@ class Installation:
         if self._place not in consumer.assignment():
             consumer.assign([self._place])
             consumer.seek(self._place, self._next)
-        end = consumer.end_offsets([self._place], timeout_ms=int(CONNECT_S * 1000))[self._place]
+        end = consumer.end_offsets([self._place], timeout_ms=int(WAIT_S * 500))[self._place]
         while self._next < end:
             found = consumer.poll(timeout_ms=int(WAIT_S * 1000)).get(self._place, [])
             for record in found:

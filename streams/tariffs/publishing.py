@@ -83,7 +83,7 @@ def read_published(bootstrap: str, prefix: str) -> list[PublishedBook]:
 def _read_all(consumer: Any, place: TopicPartition, bootstrap: str) -> list[PublishedBook]:
     consumer.assign([place])
     consumer.seek_to_beginning(place)
-    end = consumer.end_offsets([place], timeout_ms=int(CONNECT_S * 1000))[place]  # committed records only
+    end = consumer.end_offsets([place], timeout_ms=int(WAIT_S * 500))[place]  # committed records only
     books: list[PublishedBook] = []
     deadline_s = time.monotonic() + WAIT_S
     while consumer.position(place) < end:
