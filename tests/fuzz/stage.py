@@ -89,7 +89,13 @@ def _any(random_: random.Random) -> bytes | None:
     if random_.random() < 0.3:
         return random_.choice([None, b"", b"\xc3\x01", random_.randbytes(random_.randrange(60)), b"\x00" * 5_000])
     name = random_.choice([*catalog.names(), "UsageEvent", "UsageEvent", "Control"])
-    return codec.encode_one(name, random_record(catalog.schema(name).shape, random_))
+    record = random_record(catalog.schema(name).shape, random_)
+    if name == "Control" and random_.random() < 0.5:
+        record |= {
+            "kind": "redrive",
+            "usage_offset": random_.choice([record["usage_offset"], 0, 1, random_.randrange(50)]),
+        }
+    return codec.encode_one(name, record)
 
 
 def run(
