@@ -117,13 +117,21 @@ def redrive(bootstrap: str, prefix: str, uses: Sequence[Again], now_us: int, not
                 for use in some:
                     before = new.pop(use.place, None) is None
                     done.append(Redriven(use.place, known[use.place], before))
-        except (ProducerFencedError, InvalidProducerEpochError) as e:
+        except KafkaError as e:
+            if not _is_fenced(e):
+                raise
             raise Transient(
                 "somebody else redrives at the same time, or it took too long; run it again: nothing is done twice"
             ) from e
         finally:
             producer.close(timeout=5)
     return done
+
+
+def _is_fenced(error: KafkaError) -> bool:
+    """Whether somebody else has the transactional id by now; kafka-python may say so inside of another error."""
+    fenced = (ProducerFencedError, InvalidProducerEpochError)
+    return isinstance(error, fenced) or any(isinstance(part, fenced) for part in error.args)
 
 
 async def _known(bootstrap: str, prefix: str) -> tuple[dict[Place, Place], int]:
@@ -164,8 +172,6 @@ def _transaction(
             }
             producer.send(f"{prefix}{TOPIC}", value=codec.encode_one("Redrive", record), partition=0)
         producer.commit_transaction()
-    except (ProducerFencedError, InvalidProducerEpochError):
-        raise
     except BaseException:
         with suppress(KafkaError):  # else whoever redrives next ends it, or the broker after TRANSACTION_MS
             producer.abort_transaction()
