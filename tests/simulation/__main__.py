@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import signal
 import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 
 from tests.simulation.run import Verdict, simulate
@@ -32,39 +35,88 @@ def one(seed: int, trace: bool, bug: str) -> int:
 
 
 def tell(verdict: Verdict) -> str:
-    told = ", ".join(f"{kind} {n}" for kind, n in sorted(verdict.faults.items()))
+    told = counted(verdict.faults) or "no faults"
+    came = f"; {counted(verdict.effects)}" if verdict.effects else ""
     end = "holds" if verdict.error is None else f"FAILS: {verdict.error!r:.300}"
     length = f"{verdict.world_s:.0f} s of the world, digest {verdict.digest:08x}"
-    return f"seed {verdict.seed}: {length}, {told or 'no faults'}: {end}"
+    return f"seed {verdict.seed}: {length}, {told}{came}: {end}"
+
+
+def counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {n}" for kind, n in sorted(kinds.items()))
+
+
+@dataclass
+class Told:
+    """What worlds came to, so far."""
+
+    started: float = field(default_factory=time.monotonic)
+    worlds: int = 0
+    records: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    effects: Counter[str] = field(default_factory=Counter)
+    worlds_with: Counter[str] = field(default_factory=Counter)
+
+    def take(self, verdict: Verdict) -> None:
+        self.worlds, self.records = self.worlds + 1, self.records + verdict.records
+        self.faults.update(verdict.faults)
+        self.effects.update(verdict.effects)
+        self.worlds_with.update({*verdict.faults, *verdict.effects})
+
+    def summary(self) -> str:
+        faults, seconds = sum(self.faults.values()), time.monotonic() - self.started
+        lines = [f"{self.worlds} worlds hold: {self.records:,} records, {faults:,} faults, {seconds:.0f} s"]
+        for title, kinds in (("faults", self.faults), ("what came of them", self.effects)):
+            lines.append(f"  {title:24} {'times':>8} {'worlds':>8}")
+            lines += [f"    {kind:22} {n:8,} {self.worlds_with[kind]:8,}" for kind, n in kinds.most_common()]
+        return "\n".join(lines)
 
 
 def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
-    """Seeds side by side; stops at the first that fails."""
-    started, done, records = time.monotonic(), 0, 0
-    faults: Counter[str] = Counter()
-    said_s = started
-    with ProcessPoolExecutor(processes) as pool:
-        for some in batches(seeds, 50 * processes):
-            for verdict in pool.map(partial(simulate_quietly, bug=bug), some, chunksize=5):
-                done, records = done + 1, records + verdict.records
-                faults.update(verdict.faults)
-                if verdict.error is not None:
-                    print(tell(verdict))
-                    told = f" --with '{bug}'" if bug else ""
-                    print(f"replay it: python -m tests.simulation --seed {verdict.seed} --trace{told}")
-                    pool.shutdown(cancel_futures=True)
-                    return 1
-            if time.monotonic() - said_s > 10:
-                said_s = time.monotonic()
-                print(
-                    f"{done}{worlds} worlds hold, {sum(faults.values()):,} faults, {said_s - started:.0f} s", flush=True
-                )
-    print(
-        f"{done} worlds hold: {records:,} records, {sum(faults.values()):,} faults, {time.monotonic() - started:.0f} s"
-    )
-    for kind, n in faults.most_common():
-        print(f"  {kind:22} {n:8,}")
-    return 0
+    """Seeds side by side; stops at the first that fails. An interrupt ends it with what it came to: that is no fault
+    where it would never end by itself."""
+    told = Told()
+    if not worlds:
+        print("worlds without end; interrupt it to see what they came to", flush=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    pool = ProcessPoolExecutor(processes, initializer=leave_interrupts)
+    try:
+        failed = first_that_fails(pool, told, seeds, processes, worlds, bug)
+    except KeyboardInterrupt:
+        print(told.summary())
+        return 130 if worlds else 0
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if failed is None:
+        print(told.summary())
+        return 0
+    print(tell(failed))
+    planted = f" --with '{bug}'" if bug else ""
+    print(f"replay it: python -m tests.simulation --seed {failed.seed} --trace{planted}")
+    return 1
+
+
+def leave_interrupts() -> None:
+    """What is interrupted is the process that tells what was found; it ends the others."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def first_that_fails(
+    pool: ProcessPoolExecutor, told: Told, seeds: Iterable[int], processes: int, worlds: str, bug: str
+) -> Verdict | None:
+    said_s = told.started
+    for some in batches(seeds, 50 * processes):
+        for verdict in pool.map(partial(simulate_quietly, bug=bug), some, chunksize=5):
+            if verdict.error is not None:
+                return verdict
+            told.take(verdict)
+        now_s = time.monotonic()
+        if now_s - said_s > 10:
+            said_s = now_s
+            faults = sum(told.faults.values())
+            print(f"{told.worlds}{worlds} worlds hold, {faults:,} faults, {now_s - told.started:.0f} s", flush=True)
+    return None
 
 
 def batches(seeds: Iterable[int], size: int) -> Iterable[list[int]]:
@@ -91,12 +143,17 @@ def simulate_quietly(seed: int, bug: str) -> Verdict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int)
-    parser.add_argument("--trace", action="store_true")
-    parser.add_argument("--seeds", type=int, default=1000)
-    parser.add_argument("--from", type=int, default=0, dest="first")
-    parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--soak", action="store_true", help="until stopped")
+    parser.add_argument("--seed", type=int, help="this world alone")
+    parser.add_argument("--trace", action="store_true", help="with --seed: every step")
+    parser.add_argument("--seeds", type=int, default=1000, help="how many worlds (default 1000)")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed (default 0)")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=max(2, os.cpu_count() or 2),
+        help="side by side (default: as many as processors)",
+    )
+    parser.add_argument("--soak", action="store_true", help="until stopped, or until one fails")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", help="all deliberate bugs, or these")
     parser.add_argument("--with", default="", dest="bug", metavar="NAME", help="with this deliberate bug")
     chosen = parser.parse_args()

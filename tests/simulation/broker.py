@@ -93,6 +93,7 @@ class SimTransactions:
     async def transact(self, emissions: Sequence[Emission], taken: Taken) -> dict[tuple[str, int], int]:
         try:
             ends = await self.send(emissions)
+            await self.broker.process.toil()
             await self.add_offsets(taken)
             await self.end("committed")
         except Fenced as e:

@@ -110,7 +110,7 @@ class ClickHouseServer:
             raise Refused(VIOLATED_CONSTRAINT, "Constraint `shares_sum` is violated")
         running = self.running[query_id] = Running(next(self._numbers))
         there = self._left_out(found["where"], rows)
-        landing = self.world.spawn(self._land(name, months, there, query_id, running))
+        landing = self.world.spawn(self._land(name, self._pieces(months), there, query_id, running))
         if settings.get("async_insert", 1):
             return  # it says so before anything is on disk
         error = await landing
@@ -118,7 +118,7 @@ class ClickHouseServer:
             raise error
 
     async def _land(
-        self, name: str, months: list[list[Row]], there: set[int], query_id: str, running: Running
+        self, name: str, pieces: list[list[Row]], there: set[int], query_id: str, running: Running
     ) -> Exception | None:
         """The insert itself; gives what went wrong. The offsets to leave out were read when it began."""
         gate = self.gate
@@ -130,21 +130,40 @@ class ClickHouseServer:
             if self.world.chance(self.world.profile.late):
                 self.world.fault("late insert", "clickhouse", query_id)
                 await asyncio.sleep(self._rng.uniform(1, 20))
-            for month in months:
+            for piece in pieces:
                 await asyncio.sleep(self.world.delay_s())
                 await gate.wait()
                 if self.running.get(query_id) is not running:
                     return Unreachable("ClickHouse went away")
                 if running.killed:
-                    self.world.fault("insert killed", "clickhouse", query_id)
+                    self.world.effect("insert killed", "clickhouse", query_id)
                     return Refused(KILLED, "Query was cancelled")
-                self.tables[name].rows += [row for row in month if int(row["kafka_offset"]) not in there]
-                self.world.say("clickhouse", f"{query_id} landed {len(month)} rows of {name}")
+                if self.world.chance(self.world.profile.cut):
+                    self.world.fault("clickhouse dies", "clickhouse", f"during {query_id}")
+                    self.world.spawn(self._die())
+                    return Unreachable("ClickHouse went away")
+                new = [row for row in piece if int(row["kafka_offset"]) not in there]
+                if len(new) < len(piece):
+                    self.world.effect("rows there already", "clickhouse", f"{len(piece) - len(new)} of {name}")
+                self.tables[name].rows += new
+                self.world.say("clickhouse", f"{query_id} landed {len(new)} rows of {name}")
             await asyncio.sleep(self.world.delay_s())
             return None
         finally:
             if self.running.get(query_id) is running:
                 del self.running[query_id]
+
+    def _pieces(self, months: list[list[Row]]) -> list[list[Row]]:
+        """What lands wholly or not at all, in any order: months, cut into blocks where they are long."""
+        block = self.world.profile.block_rows
+        pieces = [month[i : i + block] for month in months for i in range(0, len(month), block)]
+        self._rng.shuffle(pieces)
+        return pieces
+
+    async def _die(self) -> None:
+        self.go_down()
+        await asyncio.sleep(self._rng.uniform(0.1, 3.0))
+        self.up = True
 
     def _left_out(self, where: str, rows: list[Row]) -> set[int]:
         """Offsets among the rows that the statement leaves out."""

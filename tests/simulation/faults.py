@@ -14,9 +14,12 @@ class Profile:
     freeze: float  # or stands still at it, as a zombie does
     freeze_s: float
     late: float  # an insert lands much later than its writer thinks
+    cut: float  # ClickHouse dies between two blocks of an insert
+    block_rows: int  # what lands at once
     tries: int  # of a request to Kafka, before its sender gives up
     lost: float  # a request never arrives
     answer_lost: float  # it does, but its answer does not come back
+    twice: float  # it arrives a second time, some time later
     slow: float  # something that is quick takes up to slow_s
     slow_s: float
     timeout_s: float
@@ -42,9 +45,12 @@ class Profile:
             freeze=r.choice((0.0, 0.0, 0.002, 0.01)),
             freeze_s=r.choice((1.0, 7.0, 15.0)),
             late=r.choice((0.0, 0.05, 0.2)),
+            cut=r.choice((0.0, 0.0, 0.005, 0.03)),
+            block_rows=r.choice((1, 4, 1_000_000)),
             tries=r.choice((1, 2, 4)),
             lost=r.choice((0.0, 0.0, 0.005, 0.03)),
             answer_lost=r.choice((0.0, 0.0, 0.005, 0.03)),
+            twice=r.choice((0.0, 0.0, 0.005, 0.03)),
             slow=r.choice((0.0, 0.02, 0.1)),
             slow_s=r.choice((0.3, 2.0, 8.0)),
             timeout_s=r.choice((0.5, 2.0)),
@@ -65,7 +71,7 @@ class Profile:
 
 
 ACTS = (
-    "kill", "kill all", "stop", "leave", "join", "broker down", "clickhouse down", "clickhouse restart",
-    "clickhouse refuses", "disk lost", "disk stale", "disk corrupt", "retention", "compaction", "offsets expire",
-    "clock jumps", "rebalance",
+    "kill", "kill all", "stop", "cut off", "unplugged", "slow consumer", "leave", "join", "broker down",
+    "clickhouse down", "clickhouse restart", "clickhouse refuses", "disk lost", "disk stale", "disk corrupt",
+    "open transaction", "retention", "compaction", "offsets expire", "clock jumps", "rebalance",
 )  # fmt: skip

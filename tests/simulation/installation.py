@@ -76,6 +76,8 @@ class Installation:
         self.server.refuses = None
         for worker in self.workers:
             worker.go_on()
+            worker.hear_again()
+            worker.sluggish_s = 0.0
 
     def taken(self, topic: str, partition: int) -> int:
         """Next input offset as the last chunk record in an output partition says."""
@@ -94,6 +96,8 @@ class Installation:
                 due = self._last(source, p) + 1
                 if self.taken(output, p) < due:
                     found.append(f"{source}[{p}] is taken up to {self.taken(output, p)} of {due}")
+                elif self._open(source, p):
+                    found.append(f"{source}[{p}] has an open transaction")
         for topic in TOPICS:
             for p in range(COUNTS[topic]):
                 if self._open(topic, p) or self.sunk(topic, p) < self._last(topic, p) + 1:

@@ -160,7 +160,7 @@ class Kafka:
         return epoch
 
     async def produce(
-        self, writer: str, epoch: int, topic: str, partition: int, sequence: int, pairs: Sequence[Pair]
+        self, writer: str, epoch: int, topic: str, partition: int, sequence: int, pairs: Sequence[Pair], at_us: int = 0
     ) -> int:
         """A batch of a transaction; the offset of its first record, -1 where the batch was written before and the
         broker does not remember where."""
@@ -175,7 +175,7 @@ class Kafka:
         log = self.logs[topic, partition]
         base = log.end
         for key, value in pairs:
-            log.add(key, value, 0, writer)
+            log.add(key, value, at_us, writer)
         known[sequence] = base
         for old in sorted(known)[:-REMEMBERED]:
             del known[old]
@@ -207,6 +207,7 @@ class Kafka:
 
     def _check_epoch(self, writer: str, epoch: int) -> None:
         if self._epochs.get(writer) != epoch:
+            self.world.effect("zombie fenced", writer)
             raise Fenced(f"{writer} is at epoch {self._epochs.get(writer)}, not {epoch}")
 
     def _begun(self, writer: str, epoch: int) -> Ongoing:
@@ -220,13 +221,15 @@ class Kafka:
         """What a dead process left open holds readers back for so long at most."""
         await asyncio.sleep(TRANSACTION_TIMEOUT_S)
         if self._ongoing.get(writer) is ongoing and not ongoing.decided:
-            self.world.fault("transaction timed out", writer)
+            self.world.effect("transaction timed out", writer)
             self._epochs[writer] += 1
             self._decide(writer, ongoing, "aborted")
 
     def _decide(self, writer: str, ongoing: Ongoing, state: str) -> None:
         ongoing.decided = state
         self._last[writer, ongoing.epoch] = state
+        if state == "aborted":
+            self.world.effect("transaction aborted", writer)
         self.world.say("kafka", f"{writer} epoch {ongoing.epoch} {state}")
         self.world.spawn(self._mark(writer, ongoing))
 

@@ -8,6 +8,7 @@ import random
 from nanotally.sinks.tables import CHUNKS
 from tests.simulation.clickhouse import READ_ONLY
 from tests.simulation.installation import Installation
+from tests.simulation.kafka import TRANSACTION_TIMEOUT_S
 from tests.simulation.workers import PARTITIONS, Worker
 
 
@@ -18,6 +19,7 @@ class Nemesis:
         self.at = installation
         self.world = installation.world
         self.rng: random.Random = self.world.rng("nemesis")
+        self._strangers = 0
 
     async def rage(self) -> None:
         """Until the world is calm."""
@@ -51,6 +53,54 @@ class Nemesis:
             self.world.fault("stop", worker.name)
             worker.stop()
             self.world.spawn(self._continue(worker, self.rng.choice((1.0, 7.0, 10.0, 25.0))))
+
+    async def cut_off(self) -> None:
+        """A worker whose heartbeats get lost: the group gives its partitions away while it goes on with them."""
+        worker = self._worker()
+        if worker and not worker.stopped and not worker.deaf:
+            self.world.fault("cut off", worker.name)
+            worker.deaf, worker.silent_since_s = True, self.world.loop.now_s
+            self.world.spawn(self._hear_again(worker, self.rng.choice((3.0, 8.0, 12.0, 20.0))))
+
+    async def _hear_again(self, worker: Worker, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        worker.hear_again()
+
+    async def unplugged(self) -> None:
+        """A worker that reaches nobody, and is taken for dead."""
+        worker = self._worker()
+        if worker and not worker.stopped and not worker.unplugged:
+            self.world.fault("unplugged", worker.name)
+            worker.unplugged, worker.silent_since_s = True, self.world.loop.now_s
+            self.world.spawn(self._hear_again(worker, self.rng.choice((1.0, 4.0, 8.0, 20.0))))
+
+    async def slow_consumer(self) -> None:
+        """A worker that falls behind, and whose transactions stay open for long."""
+        worker = self._worker()
+        if worker:
+            self.world.fault("slow consumer", worker.name)
+            worker.sluggish_s = self.rng.choice((0.5, 4.0, 2 * TRANSACTION_TIMEOUT_S))
+            await asyncio.sleep(self.rng.uniform(1, 10))
+            worker.sluggish_s = 0.0
+
+    async def open_transaction(self) -> None:
+        """Another producer repeats records of `usage` in a transaction; it commits it late, aborts it or leaves it."""
+        kafka, p = self.at.kafka, self.rng.randrange(PARTITIONS)
+        sent = kafka.logs["usage", p].archive
+        self.world.fault("open transaction", "kafka", f"usage[{p}]")
+        self._strangers += 1
+        writer = f"stranger {self._strangers}"
+        if sent and kafka.up:
+            again = [(e.key, e.value) for e in self.rng.choices(sent, k=self.rng.randint(1, 4))]
+            epoch = await kafka.fence(writer)
+            await kafka.produce(writer, epoch, "usage", p, 0, again, max(e.at_us for e in sent))
+            self.world.spawn(self._end_it(writer, epoch, self.rng.choice(("committed", "aborted", "left open"))))
+
+    async def _end_it(self, writer: str, epoch: int, how: str) -> None:
+        await asyncio.sleep(self.rng.uniform(0, TRANSACTION_TIMEOUT_S / 2))
+        if how != "left open":
+            await self.at.kafka.until_up()
+            await self.at.kafka.end(writer, epoch, how)
 
     async def _continue(self, worker: Worker, after_s: float) -> None:
         await asyncio.sleep(after_s)

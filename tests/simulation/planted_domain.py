@@ -14,7 +14,7 @@ from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.payers import PayersLogic
 from nanotally.streams.domain.records import LONG_AGO, RawChunk
 from nanotally.streams.domain.state import PayersState, pack
-from nanotally.streams.domain.tariff import RuleBook
+from nanotally.streams.domain.tariff import RuleBook, Settings
 from tests.simulation.mutants import Mutant
 
 real_evolve = PayersLogic.evolve
@@ -35,7 +35,9 @@ def bugs() -> list[Mutant]:
         Mutant("a close that was cut begins anew", lambda: [(PayersState, "fold_chunk", without_cursor)]),
         Mutant("the number of the next charge is not kept", lambda: [(PayersState, "fold_chunk", without_n)]),
         Mutant("running sums begin anew with each process", lambda: [(PayersState, "fold_chunk", without_sums)]),
-        Mutant("accounts close by the fastest source", lambda: [(Sources, "least", fastest)]),
+        Mutant(
+            "accounts close by the fastest source", lambda: [(Sources, "least", fastest), (Sources, "ruling", of_any)]
+        ),
         Mutant("accounts do not wait for sources not heard of", lambda: [(Sources, "least", of_those_heard)]),
         Mutant("splits begin anew after a snapshot", lambda: [(PayersState, "restore", without_bases)]),
     ]
@@ -55,11 +57,12 @@ def snapshot_without_ids(self: PayersState) -> dict[str, bytes]:
 
 
 def by_wall_clock(chunk: RawChunk, place: int, *rest: Any) -> Any:
-    now_us = int(asyncio.get_running_loop().time() * 1e6)
-    late = chunk.recorded_at_us + now_us % 60_000_000
-    return real_decide(
-        RawChunk(chunk.topic, chunk.partition, chunk.offsets, late, chunk.keys, chunk.values), place, *rest
-    )
+    late = chunk.recorded_at_us + int(asyncio.get_running_loop().time() * 1e6) % 60_000_000
+    as_now = RawChunk(chunk.topic, chunk.partition, chunk.offsets, late, chunk.keys, chunk.values)
+    taken = real_decide(as_now, place, *rest)
+    if isinstance(taken, controls.Taken) and taken.record is not None:
+        taken.record["recorded_at"] = int(chunk.recorded_at_us[place])
+    return taken
 
 
 def at_once(self: PayersLogic, book: RuleBook) -> None:
@@ -83,6 +86,11 @@ def without_sums(self: PayersState, chunk: Mapping[str, Any]) -> None:
 
 def fastest(self: Sources) -> int:
     return max(self.watermarks.values(), default=LONG_AGO) if len(self.watermarks) == self._number else LONG_AGO
+
+
+def of_any(self: Sources, end_us: int) -> Settings:
+    """A source that has not come to the end yet counts with the book that it has."""
+    return self._settings[min(next((b for b, to in r if to >= end_us), r[-1][0]) for r in self._reached.values())]
 
 
 def of_those_heard(self: Sources) -> int:

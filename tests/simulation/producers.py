@@ -28,7 +28,7 @@ class Products:
     kafka: Kafka
     books: dict[int, RuleBook] = field(default_factory=dict)
     meaning: dict[bytes | None, Record] = field(default_factory=dict)
-    done: int = 0
+    written: dict[int, asyncio.Event] = field(default_factory=dict)  # by book: its publisher was told so
 
     def begin(self) -> list[asyncio.Task[None]]:
         """Starts to write; the tasks end when everything was sent or given up."""
@@ -40,19 +40,30 @@ class Products:
         finally:
             scenario_books.RICH = rich
         self.books = made[0].books
+        self.written = {number: asyncio.Event() for number in self.books}
         return [world.spawn(self._publish_books()), *(world.spawn(self._product(one)) for one in made)]
 
     async def _publish_books(self) -> None:
-        """A book's number is its offset; between two there are markers, as transactions leave them."""
+        """A book's number is its offset; between two there is what transactions leave, and failed tries."""
         rng = self.world.rng("books")
         log = self.kafka.logs["books", 0]
         for number, book in sorted(self.books.items()):
-            await asyncio.sleep(rng.choice((0.0, 0.1, rng.uniform(0, SPREAD_S / 2))))
+            await asyncio.sleep(rng.choice((0.0, 0.1, rng.uniform(0, SPREAD_S / 5))))
             await self.kafka.until_up()
             while log.end < number:
-                log.entries.append(Entry(log.end, None, None, 0, "books-publisher", "committed", control=True))
+                tried = number - log.end > 1 and rng.random() < 0.5
+                log.entries.append(Entry(log.end, None, None, 0, "publisher", "aborted", control=not tried))
                 log.end += 1
-            log.add(None, book_record(book, 0, "", {}), 0)
+            value = book_record(book, 0, "", {})
+            if number + 1 in self.books:  # there is no place for a marker
+                log.add(None, value, 0)
+                self.written[number].set()
+                continue
+            log.add(None, value, 0, "publisher")
+            await asyncio.sleep(rng.choice((0.0, 0.1, 2.0)))
+            self.written[number].set()
+            await asyncio.sleep(self.world.delay_s())
+            log.mark("publisher", "committed")
 
     async def _product(self, made: Scenario) -> None:
         """Sends the records of one partition, each when its time has come; some overtake others."""
@@ -61,12 +72,22 @@ class Products:
         on_the_way = []
         for record in made.records:
             if self._is_known(record):
+                await self._until_written(record)
                 await asyncio.sleep(rng.expovariate(len(made.records) / SPREAD_S))
                 late_s = rng.uniform(0, SPREAD_S / 2) if rng.random() < 0.1 else 0.0
+                if late_s:
+                    self.world.fault("overtaken", process.name)
                 on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s)))
-                if rng.random() < 0.05:  # published a second time
+                if rng.random() < 0.05:
+                    self.world.fault("published twice", process.name)
                     on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s + 1.0)))
         await asyncio.gather(*on_the_way)
+
+    async def _until_written(self, record: Record) -> None:
+        """Who activates a book has been told before that it is written."""
+        value = record.value
+        if isinstance(value, Control) and value.book_number in self.written:
+            await self.written[value.book_number].wait()
 
     def _is_known(self, record: Record) -> bool:
         """An activation of a book that nobody ever publishes would be waited for for ever."""
@@ -106,4 +127,5 @@ class Products:
         return tuple(
             replace(self.meaning[e.value], offset=e.offset, recorded_at_us=e.at_us, key=e.key)
             for e in self.kafka.logs["usage", partition].archive
+            if e.state == "committed"
         )

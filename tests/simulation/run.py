@@ -26,6 +26,7 @@ class Verdict:
     world_s: float
     records: int = 0
     faults: dict[str, int] = field(default_factory=dict)
+    effects: dict[str, int] = field(default_factory=dict)
 
 
 class NotDrained(AssertionError):
@@ -60,7 +61,7 @@ def simulate(seed: int, *, trace: bool = False) -> Verdict:
         if collecting:
             gc.enable()
     records = sum(len(log.archive) for log in installation.kafka.logs.values())
-    return Verdict(seed, world.failed, world.digest, world.loop.now_s, records, world.faults)
+    return Verdict(seed, world.failed, world.digest, world.loop.now_s, records, world.faults, world.effects)
 
 
 async def _live(world: World, installation: Installation, products: Products) -> None:

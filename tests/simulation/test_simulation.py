@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.simulation.faults import ACTS
 from tests.simulation.mutants import hunt
-from tests.simulation.run import simulate
+from tests.simulation.run import Verdict, simulate
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 60
@@ -23,12 +26,25 @@ QUICKLY_SEEN = (
     "a write that is refused is given up",
     "accounts close by the fastest source",
 )
+OF_REQUESTS = {
+    "freeze", "request lost", "answer lost", "request twice", "published twice", "overtaken", "late insert",
+    "silent client", "clickhouse dies",
+}  # fmt: skip
+EFFECTS = {
+    "left", "zombie fenced", "transaction aborted", "transaction timed out", "partition held back",
+    "rows there already", "insert killed",
+}  # fmt: skip
+
+
+@functools.cache
+def verdict_of(seed: int) -> Verdict:
+    return simulate(seed)
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_A_TIME))
 def test_whatever_breaks_nothing_is_lost_and_nothing_is_twice(first: int) -> None:
     for seed in range(first, first + AT_A_TIME):
-        verdict = simulate(seed)
+        verdict = verdict_of(seed)
         if verdict.error is not None:
             raise AssertionError(f"replay it: python -m tests.simulation --seed {seed} --trace") from verdict.error
 
@@ -46,8 +62,12 @@ def test_a_seed_goes_the_same_way_in_every_process() -> None:
 
 
 def test_the_worlds_are_as_bad_as_they_are_meant_to_be() -> None:
-    kinds = {kind for seed in range(12) for kind in simulate(seed).faults}
-    assert {"kill", "left", "stop", "request lost", "answer lost", "transaction timed out"} <= kinds
+    """Each kind of fault strikes somewhere, and what the system does about faults is seen."""
+    verdicts = [verdict_of(seed) for seed in range(SEEDS)]
+    faults = {kind for verdict in verdicts for kind in verdict.faults}
+    effects = {kind for verdict in verdicts for kind in verdict.effects}
+    assert faults >= {act for act in ACTS if act != "kill all"} | OF_REQUESTS
+    assert effects == EFFECTS
 
 
 @pytest.mark.parametrize("name", QUICKLY_SEEN)
@@ -61,3 +81,15 @@ def test_a_failing_seed_says_how_to_replay_it() -> None:
     done = subprocess.run([*command, QUICKLY_SEEN[0]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "replay it: python -m tests.simulation --seed " in done.stdout
+
+
+def test_a_soak_that_is_stopped_tells_what_it_came_to() -> None:
+    command = [sys.executable, "-u", "-m", "tests.simulation", "--soak", "--from", "5000", "--processes", "1"]
+    soak = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert soak.stdout is not None
+    soak.stdout.readline()  # it has begun to tell
+    soak.send_signal(signal.SIGINT)
+    told, errors = soak.communicate()
+    assert soak.returncode == 0
+    assert "worlds hold: " in told
+    assert errors == ""

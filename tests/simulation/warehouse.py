@@ -43,6 +43,7 @@ class Link:
     async def elsewhere(self, action: Callable[..., Any], *arguments: Any) -> Any:
         """Makes the blocking call, however many requests it takes."""
         await self.process.breathe(getattr(action, "__name__", "call"))
+        await self.process.toil()
         self._answers = {}
         while True:
             self._asked.clear()

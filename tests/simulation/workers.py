@@ -53,9 +53,10 @@ class Worker(Process):
         self.broker = SimBroker(self, kafka, f"nanotally-{group.name}", profile.batch_records, profile.tries)
         self.books = Books(self.broker, self)
         self.rejects = RejectLimit(profile.rejects_per_minute, self)
+        self._held: set[TP] = set()
         topics = tuple(dict.fromkeys(place.topic for place in group.places))
         self.lanes = Lanes(
-            Stage(group.name, topics, self._make), "", hold=self._held, release=self._held, leave=self.leave
+            Stage(group.name, topics, self._make), "", hold=self._hold, release=self._held.discard, leave=self.leave
         )
         self._reading: dict[TP, int] = {}
         self._ending = False
@@ -88,7 +89,7 @@ class Worker(Process):
             raise Gone
         self.left = error
         expected = isinstance(error, Transient) or (isinstance(error, InvalidInput) and error.reason == "reject_limit")
-        self.world.fault("left", self.name, repr(error)[:200])
+        self.world.effect("left", self.name, repr(error)[:200])
         if not expected:
             self.world.fail(error)
         self.kill()
@@ -98,8 +99,15 @@ class Worker(Process):
         """SIGTERM."""
         self._ending = True
 
-    def _held(self, place: TP) -> None:
-        """Lanes of so few records never hold a partition back."""
+    def hear_again(self) -> None:
+        """It is no longer cut off, or unplugged."""
+        self.deaf = self.unplugged = False
+        self.be_heard()
+
+    def _hold(self, place: TP) -> None:
+        """Too much of it waits: it is left out of the fetches."""
+        self.world.effect("partition held back", self.name, f"{place.topic}[{place.partition}]")
+        self._held.add(place)
 
     async def _live(self) -> None:
         while not self._ending:
@@ -107,7 +115,8 @@ class Worker(Process):
             await self.breathe("joined")
             opening = asyncio.ensure_future(self.lanes.open(places))
             self._reading = {}
-            while not self._ending and not self.group.wants_back(self, generation):
+            self._held.clear()
+            while not self._ending and (self.deaf or not self.group.wants_back(self, generation)):
                 await self._poll(opening)
             await self.lanes.close()
         self.group.leave(self)
@@ -120,6 +129,8 @@ class Worker(Process):
         if opening.done():
             for place, position in self.lanes.positions(self.group.places).items():
                 at = self._reading.setdefault(place, position)
+                if place in self._held or not self._is_due(place, at):
+                    continue
                 try:
                     found += await self._fetch(place, at)
                 except Transient:
@@ -128,10 +139,12 @@ class Worker(Process):
                     self.leave(error)
         await self.sleep(self.rng.uniform(0, IDLE_S if not found else IDLE_S / 20))
 
-    async def _fetch(self, place: TP, at: int) -> int:
+    def _is_due(self, place: TP, at: int) -> bool:
+        """Whether the broker would answer a fetch, or refuse it: else it keeps it until there is something."""
         log = self.broker.kafka.logs[place]
-        if self.broker.kafka.up and log.stable_end <= at <= log.end:
-            return 0  # the broker keeps the fetch until there is something
+        return not (self.broker.kafka.up and log.stable_end <= at <= log.end)
+
+    async def _fetch(self, place: TP, at: int) -> int:
         records = self.rng.randint(1, self.world.profile.fetch_records)
         entries, self._reading[place] = await self.broker.fetch(*place, at, records)
         if entries:

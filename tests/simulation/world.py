@@ -6,12 +6,16 @@ import asyncio
 import random
 import zlib
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from tests.simulation.faults import Profile
 from tests.simulation.loop import SimLoop
 
 T = TypeVar("T")
+# Requests that end a transaction come once or not at all. One that came again behind the next transaction's records
+# would end that: brokers tell the two apart since Kafka 4 only, and only from clients that say so.
+ONCE = ("end ", "offsets ")
 
 
 class Unreachable(Exception):
@@ -32,6 +36,7 @@ class World:
         self.ended = False
         self.failed: BaseException | None = None
         self.faults: dict[str, int] = {}
+        self.effects: dict[str, int] = {}
         self.digest = 0
         self._trace = trace
         self.network = self.rng("network")
@@ -55,6 +60,11 @@ class World:
         """Something was broken on purpose."""
         self.faults[kind] = self.faults.get(kind, 0) + 1
         self.say(who, f"*** {kind} {what}")
+
+    def effect(self, kind: str, who: str, what: str = "") -> None:
+        """Something that the system did about a fault, or that one did to it."""
+        self.effects[kind] = self.effects.get(kind, 0) + 1
+        self.say(who, f"--- {kind} {what}")
 
     def fail(self, error: BaseException) -> None:
         if self.failed is None:
@@ -99,6 +109,9 @@ class Process:
         self.alive = True
         self.silent_since_s: float | None = None  # dead or stopped: its heartbeats have stayed away since
         self.rng = world.rng(name)
+        self.deaf = False  # its heartbeats get lost, and nothing else
+        self.unplugged = False  # nothing that it sends arrives
+        self.sluggish_s = 0.0  # what it does takes up to so long
         self._mortal = mortal
         self._running = asyncio.Event()
         self._running.set()
@@ -124,6 +137,11 @@ class Process:
         while not self.alive:
             await asyncio.Event().wait()
 
+    async def toil(self) -> None:
+        """Work that takes its time where the process is slow."""
+        if self.sluggish_s:
+            await self.sleep(self.rng.uniform(0, self.sluggish_s))
+
     async def ask(self, what: str, serve: Callable[[], Awaitable[T]]) -> T:
         """Sends a request to a server and gives its answer. Raises Unreachable where none came back."""
         await self.breathe(what)
@@ -138,8 +156,10 @@ class Process:
         """The way there and back. What is on its way goes on without its sender."""
         world = self.world
         await asyncio.sleep(world.delay_s())
-        if world.chance(world.profile.lost):
+        lost = world.chance(world.profile.lost)
+        if lost:
             world.fault("request lost", self.name, what)
+        if lost or self.unplugged:
             await asyncio.sleep(world.profile.timeout_s)
             _settle(answer, Unreachable(what))
             return
@@ -151,8 +171,13 @@ class Process:
         except Exception as error:  # noqa: BLE001  it is the asker's
             _settle(answer, error)
             return
-        if world.chance(world.profile.answer_lost):
+        if not what.startswith(ONCE) and world.chance(world.profile.twice):
+            world.fault("request twice", self.name, what)
+            world.spawn(self._once_more(what, serve))
+        answer_lost = world.chance(world.profile.answer_lost)
+        if answer_lost:
             world.fault("answer lost", self.name, what)
+        if answer_lost or self.unplugged:
             await asyncio.sleep(world.profile.timeout_s)
             _settle(answer, Unreachable(what))
             return
@@ -160,6 +185,13 @@ class Process:
             await asyncio.sleep(world.delay_s())
         if not answer.done():
             answer.set_result(result)
+
+    async def _once_more(self, what: str, serve: Callable[[], Awaitable[T]]) -> None:
+        """The same request again, which its sender gave up or knows nothing of; nobody waits for the answer."""
+        await asyncio.sleep(self.world.network.uniform(0, 3))
+        self.world.say(self.name, f"{what}, again")
+        with suppress(Exception):
+            await serve()
 
     def kill(self) -> None:
         """SIGKILL."""
@@ -177,8 +209,13 @@ class Process:
     def go_on(self) -> None:
         """SIGCONT."""
         if self.alive and self.stopped:
-            self.silent_since_s = None
             self._running.set()
+            self.be_heard()
+
+    def be_heard(self) -> None:
+        """Its heartbeats come again, unless something else keeps them away."""
+        if self.alive and not self.stopped and not self.deaf and not self.unplugged:
+            self.silent_since_s = None
 
     # Its clock: goes by the world's, from a start of its own, and jumps ahead when somebody turns it.
 
