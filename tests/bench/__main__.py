@@ -11,6 +11,7 @@ from tests.bench.backlog import backlog, partitions_64
 from tests.bench.core import core_flat, core_stateful
 from tests.bench.installation import installation
 from tests.bench.pipeline import latency, pipeline, stage_rate
+from tests.bench.rebuild import refold
 from tests.bench.report import Figure
 from tests.bench.simulate import simulate_flat, simulate_stateful
 
@@ -21,10 +22,11 @@ ALONE = {
     "simulate-stateful": simulate_stateful,
 }
 # Limits instead of rates: they take long, and run when they are named.
-LIMITS = [*limits.BENCHES, "backlog", "partitions-64"]
+LIMITS = [*limits.BENCHES, "backlog", "partitions-64", "refold"]
 WITH_SERVICES = {"stage-rate": stage_rate, "pipeline": pipeline, "latency": latency} | {
     "backlog": backlog,
     "partitions-64": partitions_64,
+    "refold": refold,
 }
 
 

@@ -24,6 +24,7 @@ from nanotally.streams.domain.payers import PayersLogic
 from nanotally.streams.domain.records import PartitionLogic, RawChunk
 from nanotally.streams.pipeline.arenas import ARENAS_MB, keep_arenas
 from nanotally.streams.tariffs.publishing import activation, closing
+from tests.bench.rebuild import rebuild
 from tests.bench.report import Figure
 from tests.bench.usage import CHUNK, flat_book, usage
 
@@ -204,6 +205,7 @@ BENCHES: dict[str, Callable[[], Figure]] = {
     "close-million": close_million,
     "skew": skew,
     "creators": creators,
+    "rebuild": rebuild,
 }
 
 
