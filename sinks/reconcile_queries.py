@@ -68,10 +68,11 @@ def written(clickhouse: ClickHouse) -> list[Written]:
 def ledger_sums(clickhouse: ClickHouse, partition: int, through_offset: int) -> Sums:
     """What the tables `charges` and `controls` hold of one ledger partition up to an offset, that included.
 
-    counts: outcomes, OUTCOME.REASON, free, late, rows.charges (controls with them); sums: paid, lines and shares by
-    currency."""
+    counts: outcomes, OUTCOME.REASON, free, late, redriven, rows.charges (controls with them); sums: paid, lines and
+    shares by currency."""
     rows = clickhouse.query(
         "SELECT outcome, reason, currency, count(), countIf(paid_nanos = 0), countIf(late), "
+        "countIf(flags LIKE '%redrive:%'), "
         "sum(toInt128(paid_nanos)), sum(toInt128(arraySum(lines.paid_nanos))), sum(toInt128(arraySum(shares.nanos))) "
         "FROM charges WHERE kafka_partition = {partition:UInt16} AND kafka_offset <= {through:Int64} "
         "GROUP BY outcome, reason, currency",
@@ -79,7 +80,7 @@ def ledger_sums(clickhouse: ClickHouse, partition: int, through_offset: int) -> 
     )
     counts: Counter[str] = Counter()
     sums: Counter[str] = Counter()
-    for outcome, reason, currency, number, unpaid, late, *nanos in rows:
+    for outcome, reason, currency, number, unpaid, late, redriven, *nanos in rows:
         counts[outcome] += number
         counts["rows.charges"] += number
         if reason:
@@ -87,6 +88,7 @@ def ledger_sums(clickhouse: ClickHouse, partition: int, through_offset: int) -> 
         if outcome == "charged":
             counts["free"] += unpaid
         counts["late"] += late
+        counts["redriven"] += redriven
         if outcome in ("charged", "due"):
             for name, value in zip(("paid", "lines", "shares"), nanos, strict=True):
                 sums[f"{name}.{currency}"] += value

@@ -25,7 +25,7 @@ from tests.support.services import ClickHouseAddress
 from tests.support.sink_records import NOON_US, charge, chunk, line, raw_chunk, share, tally
 from tests.support.sunk import identity, rows, sink
 
-NAMES = ["0001_charges", "0002_records", "0003_positions", "0004_views", "0005_redrives"]
+NAMES = ["0001_charges", "0002_records", "0003_positions", "0004_views", "0005_redrives", "0006_unpriced"]
 MONTH_US = 31 * 86_400_000_000
 
 
@@ -61,31 +61,33 @@ def test_a_second_run_does_nothing(address: Address) -> None:
 
 
 def test_migrations_can_be_undone_and_applied_again(address: Address) -> None:
-    assert reverse(address.native, address.database, 2) == ["0005_redrives", "0004_views", "0003_positions"]
+    assert reverse(address.native, address.database, 2) == [
+        "0006_unpriced", "0005_redrives", "0004_views", "0003_positions",
+    ]  # fmt: skip
     assert reverse(address.native, address.database, 0) == ["0002_records", "0001_charges"]
     assert rows(address, "SHOW TABLES") == [("migrations",)]
     assert migrate(address.native, address.database) == NAMES
 
 
 def test_a_new_migration_is_applied_alone(address: Address, folder: Path) -> None:
-    add(folder, "0006_more.sql")
-    assert migrate(address.native, address.database, folder=folder) == ["0006_more"]
+    add(folder, "0007_more.sql")
+    assert migrate(address.native, address.database, folder=folder) == ["0007_more"]
     assert rows(address, "SELECT * FROM more") == []
 
 
 def test_a_changed_migration_is_refused(address: Address, folder: Path) -> None:
     file = folder / "0002_records.sql"
     file.write_text(file.read_text().replace("ZSTD(3)", "ZSTD(5)"))
-    add(folder, "0006_more.sql")
+    add(folder, "0007_more.sql")
     with pytest.raises(BrokenInvariant, match=r"0002_records is not the file that was applied.*never changed"):
         migrate(address.native, address.database, folder=folder)
-    assert rows(address, "SELECT max(number) FROM migrations") == [(5,)]
+    assert rows(address, "SELECT max(number) FROM migrations") == [(6,)]
 
 
 def test_a_database_of_a_newer_release_is_refused(address: Address, folder: Path) -> None:
-    add(folder, "0006_more.sql")
+    add(folder, "0007_more.sql")
     migrate(address.native, address.database, folder=folder)
-    with pytest.raises(BrokenInvariant, match="0006_more, which this release does not know"):
+    with pytest.raises(BrokenInvariant, match="0007_more, which this release does not know"):
         migrate(address.native, address.database)
 
 
@@ -96,14 +98,14 @@ def test_migrations_out_of_order_are_refused(address: Address) -> None:
 
 
 def test_files_that_are_no_migrations_are_named(folder: Path) -> None:
-    add(folder, "0007_more.sql")
-    with pytest.raises(InvalidInput, match="0007_more should be number 0006"):
+    add(folder, "0008_more.sql")
+    with pytest.raises(InvalidInput, match="0008_more should be number 0007"):
         migrations(folder)
-    (folder / "0007_more.sql").rename(folder / "more.sql")
+    (folder / "0008_more.sql").rename(folder / "more.sql")
     with pytest.raises(InvalidInput, match="name it NNNN_what_it_does"):
         migrations(folder)
-    (folder / "more.sql").rename(folder / "0006_more.sql")
-    (folder / "0006_more.sql").write_text("SELECT 1;\n")
+    (folder / "more.sql").rename(folder / "0007_more.sql")
+    (folder / "0007_more.sql").write_text("SELECT 1;\n")
     with pytest.raises(InvalidInput, match="no line '-- reverse'"):
         migrations(folder)
 
@@ -138,7 +140,7 @@ def test_the_command_says_what_it_did(
     assert migrating.main([]) == 0
     assert capsys.readouterr().out == f"database {database}: nothing to do\n"
     assert migrating.main(["--down-to", "3"]) == 0
-    assert capsys.readouterr().out == f"database {database}: undone 0005_redrives, 0004_views\n"
+    assert capsys.readouterr().out == f"database {database}: undone 0006_unpriced, 0005_redrives, 0004_views\n"
 
 
 # ---- whose database it is ----

@@ -292,6 +292,43 @@ def test_outcomes_by_hour_product_and_reason(address: Address) -> None:
     ]
 
 
+def test_unpriced_uses_are_left_until_they_are_redriven(clickhouse: ClickHouseAddress, database: str) -> None:
+    migrate(clickhouse.native, database)
+    address = Address(clickhouse.native, database, http=clickhouse.http)
+    unpriced = {"outcome": "unpriced", "reason": "no_rule", "currency": ""}
+    refused = {"outcome": "refused", "reason": "max_price", "flags": "redrive:2"}
+    records: list[Record] = [("Charge", charge(n, event=event(n), **unpriced)) for n in range(5)]
+    records += [
+        ("Charge", charge(5, [page()], event=event(0), flags="late_version redrive:0", recorded_at=NOON_US + HOUR_US)),
+        ("Charge", charge(6, event=event(2), **refused)),
+        ("Charge", charge(7, [page()], event=event(31), flags="redrive:31")),  # of another partition's, were it one
+        ("Chunk", chunk(next_offset=8, counts={"unpriced": 5, "charged": 2, "refused": 1, "redriven": 3})),
+    ]
+    sink(address, "charges", records)
+    left = "SELECT charge, payer, product, meter, reason, used FROM unpriced_left ORDER BY charge"
+    assert rows(address, left) == [
+        (name, "p-1", "news", "page.view", "no_rule", d("1")) for name in ("0-1", "0-3", "0-4")
+    ]
+    history = {"partition": 0, "reason": "unpriced", "to_partition": 0, "to_offset": 9, "event_id": "e", "at": NOON_US}
+    sink(
+        address,
+        "redrives",
+        [
+            ("Redrive", history | {"offset": 3, "mended": True}),  # another use was made of it
+            ("Redrive", history | {"offset": 4, "mended": False}),  # its control may still be on the way
+        ],
+    )
+    assert [row[0] for row in rows(address, left)] == ["0-1", "0-4"]
+    asked = "SELECT charge, before, outcome, reason, redriven_at, paid FROM redriven_uses ORDER BY charge"
+    assert rows(address, asked)[:2] == [
+        ("0-5", "0-0", "charged", "", NOON + HOUR, d("0.005")),
+        ("0-6", "0-2", "refused", "max_price", NOON + timedelta(seconds=2, milliseconds=50), d("0")),
+    ]
+    assert rows(address, "SELECT sum(uses), sum(paid) FROM revenue_by_hour") == [(2, d("0.01"))]
+    with asking(address) as ask:
+        assert ledger_sums(ask.clickhouse, 0, 8).counts["redriven"] == 3
+
+
 def test_top_items_and_creators(address: Address) -> None:
     assert rows(address, "SELECT * FROM top_items ORDER BY rank") == [
         (1, "/a", "news", "USD", 4, d("0.010000007"), UNTIL),

@@ -22,6 +22,7 @@ from nanotally.streams.domain.reconciling import Report
 from nanotally.streams.domain.reconciling_run import Material, check_all
 from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.domain.tariff import Meter, Party, Rule, RuleBook, Settings, Split, TariffVersion, Tier
+from nanotally.streams.errors import NotFound
 from nanotally.streams.publisher_ledger import Records
 from nanotally.streams.tariffs.publishing import activation, closing
 from tests.support.reference_accounts import AccountsReference, Earned, Mark
@@ -42,6 +43,10 @@ TARIFF = TariffVersion(
 BOOK = RuleBook(0, Settings(thresholds=(("USD", 12_000_000),)), (TARIFF,))
 
 REDRIVE = {"control_id": "again", "kind": "redrive", "usage_offset": 0, "note": ""}
+
+HISTORY = {
+    "partition": 0, "reason": "future", "to_partition": 0, "event_id": "e", "mended": False, "at": START_US, "note": "",
+}  # fmt: skip
 
 Log = list[tuple[int, bytes]]  # offset and value
 
@@ -114,8 +119,14 @@ class _Reader:
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def partitions(self, topic: str) -> list[int]:
+        if topic not in self._world.topics:
+            raise NotFound(f"there is no topic {topic}")
+        return sorted(self._world.topics[topic])
+
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         count = ACCOUNT_PARTITIONS if topic in ("earnings", "account_tallies", "payouts") else PARTITIONS
+        count = 1 if topic == "redrives" else count
         return {p: (0, self._world.ends.get((topic, p), 0)) for p in range(count)}
 
     async def read(self, topic: str, partition: int, offset: int, wait_s: float) -> list[Any]:
@@ -178,6 +189,9 @@ def world(book: RuleBook = BOOK, redriven: bool = False, **fields: Any) -> World
                 made.write(emission.topic, emission.partition, list(emission.values))
     for q in range(ACCOUNT_PARTITIONS):
         _accounts(made, q)
+    made.write(
+        "redrives", 0, [codec.encode_one("Redrive", HISTORY | {"offset": n, "to_offset": 50 + n}) for n in (3, 5)]
+    )
     return made
 
 

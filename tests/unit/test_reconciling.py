@@ -299,6 +299,14 @@ def test_a_record_in_the_place_of_another_is_found(topic: str) -> None:
     assert not spoiled.report().clean
 
 
+def test_a_dead_letter_that_was_redriven_twice_is_found() -> None:
+    spoiled = SOUND.copy()
+    partition, offset = spoiled.double("redrives", "Redrive")
+    assert (partition, offset) == (0, 1)
+    check = next(c for c in spoiled.report().checks if c.name == "dead letters: each redriven once")
+    assert {d.topic for d in check.differences} == {"redrives"}
+
+
 def test_the_first_difference_names_topic_partition_offset_expected_and_found() -> None:
     spoiled = SOUND.copy()
     partition, offset = spoiled.spoil("charges", "Charge", add("paid_nanos"), nth=3)
