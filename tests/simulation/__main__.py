@@ -50,6 +50,7 @@ def counted(kinds: Mapping[str, int]) -> str:
 class Told:
     """What worlds came to, so far."""
 
+    stopped: bool = False
     started: float = field(default_factory=time.monotonic)
     worlds: int = 0
     records: int = 0
@@ -62,6 +63,10 @@ class Told:
         self.faults.update(verdict.faults)
         self.effects.update(verdict.effects)
         self.worlds_with.update({*verdict.faults, *verdict.effects})
+
+    def stop(self, *_: object) -> None:
+        """For signals: raising from within the pool's own work might leave it waiting for itself."""
+        self.stopped = True
 
     def summary(self) -> str:
         faults, seconds = sum(self.faults.values()), time.monotonic() - self.started
@@ -78,18 +83,16 @@ def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
     told = Told()
     if not worlds:
         print("worlds without end; interrupt it to see what they came to", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, told.stop)
     pool = ProcessPoolExecutor(processes, initializer=leave_interrupts)
     try:
         failed = first_that_fails(pool, told, seeds, processes, worlds, bug)
-    except KeyboardInterrupt:
-        print(told.summary())
-        return 130 if worlds else 0
     finally:
         pool.shutdown(cancel_futures=True)
     if failed is None:
         print(told.summary())
-        return 0
+        return 130 if told.stopped and worlds else 0
     print(tell(failed))
     planted = f" --with '{bug}'" if bug else ""
     print(f"replay it: python -m tests.simulation --seed {failed.seed} --trace{planted}")
@@ -111,6 +114,8 @@ def first_that_fails(
             if verdict.error is not None:
                 return verdict
             told.take(verdict)
+            if told.stopped:
+                return None
         now_s = time.monotonic()
         if now_s - said_s > 10:
             said_s = now_s

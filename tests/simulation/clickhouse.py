@@ -7,9 +7,10 @@ statements that the sink sends and no others."""
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,7 +33,9 @@ _BEYOND = re.compile(r" WHERE kafka_offset > \(SELECT max\(kafka_offset\) FROM `
 _ALL = re.compile(r"\s*(?:FORMAT \w+)?")
 _BETWEEN = re.compile(r"kafka_offset BETWEEN (-?\d+) AND (-?\d+)")
 _EQUALS = re.compile(r"(\w+) = '?([^' ]+)'?")
-_COLUMN = re.compile(r"^    `?([a-z_.]+)`? ((?:[A-Z]\w*)(?:\((?:[^()]|\([^()]*\))*\))?)(.*)$", re.M)
+_TYPE = r"(?:[A-Z]\w*)(?:\((?:[^()]|\([^()]*\))*\))?"
+_ADDED = re.compile(rf"^ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+) ({_TYPE})", re.M)
+_COLUMN = re.compile(rf"^    `?([a-z_.]+)`? ({_TYPE})(.*)$", re.M)
 
 
 class Refused(Exception):
@@ -62,7 +65,7 @@ class ClickHouseServer:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.tables = {name: Table(columns) for name, columns in _tables()}
+        self.tables = {name: Table(columns) for name, columns in _tables().items()}
         self.up = True
         self.refuses: tuple[int, str] | None = None
         self.gate = asyncio.Event()  # an insert that begins while it is closed lands when it is opened
@@ -206,13 +209,16 @@ def _by_month(name: str, rows: list[Row]) -> list[list[Row]]:
     return list(found.values())
 
 
-def _tables() -> Iterator[tuple[str, dict[str, str]]]:
+@functools.cache
+def _tables() -> dict[str, dict[str, str]]:
     """Tables and their columns that can be written, as the migrations have them."""
+    found: dict[str, dict[str, str]] = {}
     for path in sorted(FOLDER.glob("*.sql")):
-        for text in path.read_text().split("CREATE TABLE IF NOT EXISTS ")[1:]:
+        forward = path.read_text().split("\n-- reverse\n")[0]
+        for text in forward.split("CREATE TABLE IF NOT EXISTS ")[1:]:
             name = text.split(None, 1)[0]
-            body = text[: text.index("\nENGINE")]
-            yield (
-                name,
-                {c: t for c, t, rest in _COLUMN.findall(body) if " MATERIALIZED" not in rest and " ALIAS" not in rest},
-            )
+            columns = _COLUMN.findall(text[: text.index("\nENGINE")])
+            found[name] = {c: t for c, t, rest in columns if " MATERIALIZED" not in rest and " ALIAS" not in rest}
+        for name, column, kind in _ADDED.findall(forward):
+            found[name][column] = kind
+    return found
