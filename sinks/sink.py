@@ -91,11 +91,12 @@ class SinkPartition:
         """Takes the partition over and gives its position. Waits while ClickHouse is away, with a message.
 
         Raises BrokenInvariant where Kafka no longer holds what comes next."""
-        with suppress(_Closed):
-            self._at = await self._patiently(self._warehouse.open, self._topic, self._partition)
-            if self._bounds:
-                self._at = self._within(*await self._bounds())
-            log.info("%s opened at offset %d", self._name, self._at.next_offset)
+        async with self._busy:  # who closes it meanwhile must not take the connection away from under this
+            with suppress(_Closed):
+                self._at = await self._patiently(self._warehouse.open, self._topic, self._partition)
+                if self._bounds:
+                    self._at = self._within(*await self._bounds())
+                log.info("%s opened at offset %d", self._name, self._at.next_offset)
         return self._at.next_offset
 
     def _within(self, first: int, end: int) -> Position:

@@ -165,6 +165,35 @@ def test_giving_back_ends_the_wait_for_opening_too() -> None:
     assert (sink.position, warehouse.closed) == (0, True)
 
 
+def test_giving_back_leaves_the_connection_alone_until_opening_is_done_with_it() -> None:
+    """A rebalance on the heels of another: the driver cannot bear to be closed by one thread while another connects."""
+    warehouse, order = MemoryWarehouse(), list[str]()
+
+    async def scenario() -> None:
+        connecting, connected = asyncio.Event(), asyncio.Event()
+
+        async def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
+            order.append(f"{function.__name__} begins")
+            if function.__name__ == "open":
+                connecting.set()
+                await connected.wait()
+            found = function(*arguments)
+            order.append(f"{function.__name__} ends")
+            return found
+
+        sink = SinkPartition("charges", 0, warehouse, clock=HandClock(), elsewhere=elsewhere)
+        opening = asyncio.create_task(sink.open())
+        await connecting.wait()
+        closing = asyncio.create_task(sink.close())
+        for _ in range(10):  # as far as it gets
+            await asyncio.sleep(0)
+        connected.set()
+        await asyncio.gather(opening, closing)
+
+    asyncio.run(scenario())
+    assert order == ["open begins", "open ends", "close begins", "close ends"]
+
+
 def test_opening_waits_until_clickhouse_answers() -> None:
     warehouse, clock = MemoryWarehouse(), HandClock()
     warehouse.faults = [Transient("away")] * 3
