@@ -14,8 +14,8 @@ from nanotally.schemas import catalog
 from nanotally.schemas.shape import shape_of
 
 ALL = (
-    "Charge", "Chunk", "Control", "ControlTaken", "Earning", "Payout", "Redrive", "Reject", "RuleBook", "SourceMark", "Statement",
-    "Tally", "UsageEvent",
+    "Charge", "Chunk", "Control", "ControlTaken", "Earning", "Payout", "Redrive", "Reject", "RuleBook", "SourceMark",
+    "Statement", "Tally", "UsageEvent",
 )  # fmt: skip
 
 
