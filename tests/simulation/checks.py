@@ -13,12 +13,15 @@ from typing import Any
 from nanotally.sinks.tables import TOPICS
 from tests.simulation.installation import COUNTS, Installation
 from tests.simulation.producers import Products
+from tests.simulation.redrives import ID as LEFT_OVER
 from tests.simulation.workers import ACCOUNT_PARTITIONS, PARTITIONS
+from tests.simulation.world import World
 from tests.support.due_order import by_hash
 from tests.support.reference import PayersReference
 from tests.support.reference_accounts import AccountsReference
 from tests.support.reference_compare import compare, compare_accounts
 from tests.support.reference_driver import Found, earned_of, mark_of
+from tests.support.reference_values import Control
 from tests.support.reference_wire import decode
 from tests.support.scenarios import Scenario
 
@@ -36,6 +39,7 @@ def check(at: Installation, products: Products) -> None:
     payers = [check_payers(at.world.seed, p, products, written) for p in range(PARTITIONS)]
     accounts = [check_accounts(at.world.seed, q, products, written) for q in range(ACCOUNT_PARTITIONS)]
     check_chunks(written)
+    check_redriven(at.world, products, written)
     check_balance(payers, accounts, written)
     check_warehouse(at, written)
 
@@ -114,6 +118,37 @@ def check_accounts(seed: int, partition: int, products: Products, written: Writt
     ]
     compare_accounts(Scenario(seed, PARTITIONS, partition, products.books, ()), reference, rows)
     return reference
+
+
+def check_redriven(world: World, products: Products, written: Written) -> None:
+    """What stood at an offset is taken once more at most once; where somebody redrove what the ledger calls unpriced,
+    it is the same use that is charged or refused, or there is a reject that says why not."""
+    for p in range(PARTITIONS):
+        charges = {
+            c["usage_offset"]: c for _, _, name, c in written.of("charges", p) if name == "Charge" and c["n"] == 0
+        }
+        rejects = {r["offset"] for _, _, _, r in written.of("rejects", p)}
+        again: dict[int, list[int]] = {}
+        for offset, charge in charges.items():
+            for flag in charge["flags"].split():
+                if flag.startswith("redrive:"):
+                    again.setdefault(int(flag.removeprefix("redrive:")), []).append(offset)
+        twice = {first: offsets for first, offsets in again.items() if len(offsets) > 1}
+        if twice:
+            raise Wrong(f"uses of usage[{p}] were redriven twice: {twice}")
+        for record in products.records(p):
+            control = record.value
+            if not isinstance(control, Control) or control.control_id != LEFT_OVER or control.usage_offset is None:
+                continue
+            first, taken = charges[control.usage_offset], charges.get(record.offset)
+            if first["outcome"] != "unpriced" or first["event"] != control.use:
+                raise Wrong(f"usage[{p}] {control.usage_offset} was not unpriced, or another use")
+            if taken and (taken["event"] != first["event"] or taken["outcome"] == "unpriced"):
+                raise Wrong(f"usage[{p}] {record.offset} is {taken['outcome']}, another use, or unpriced again")
+            if taken:
+                world.effect("redriven use taken", "world")
+            elif control.usage_offset not in again and record.offset not in rejects:
+                raise Wrong(f"usage[{p}] {record.offset} is a redrive with no outcome")
 
 
 def check_chunks(written: Written) -> None:

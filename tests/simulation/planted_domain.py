@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nanotally.streams.domain import controls
+import numpy as np
+
+from nanotally.streams.domain import controls, state_fold
 from nanotally.streams.domain.accounts_sources import Sources
 from nanotally.streams.domain.accounts_state import AccountsState
 from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.payers import PayersLogic
 from nanotally.streams.domain.records import LONG_AGO, RawChunk
+from nanotally.streams.domain.redriven import Redriven
 from nanotally.streams.domain.state import PayersState, pack
 from nanotally.streams.domain.tariff import RuleBook, Settings
 from tests.simulation.mutants import Mutant
@@ -30,6 +33,13 @@ def bugs() -> list[Mutant]:
     return [
         Mutant("ids are forgotten when the ledger is folded", lambda: [(PayersLogic, "evolve", without_ids)]),
         Mutant("ids are forgotten in snapshots", lambda: [(PayersState, "snapshot", snapshot_without_ids)]),
+        Mutant(
+            "redriven offsets are forgotten", lambda: [(Redriven, "add", nothing), (PayersState, "restore", forgetful)]
+        ),
+        Mutant(
+            "redriven offsets are forgotten when the ledger is folded", lambda: [(state_fold, "offsets_of", first_come)]
+        ),
+        Mutant("redriven offsets are forgotten in snapshots", lambda: [(PayersState, "restore", forgetful)]),
         Mutant("a tick moves the watermark by the worker's clock", lambda: [(controls, "decide", by_wall_clock)]),
         Mutant("a tariff is taken when it arrives", lambda: [(PayersLogic, "learn", at_once)]),
         Mutant("a close that was cut begins anew", lambda: [(PayersState, "fold_chunk", without_cursor)]),
@@ -54,6 +64,18 @@ def without_ids(self: PayersLogic, values: Sequence[bytes | None], first_offset:
 
 def snapshot_without_ids(self: PayersState) -> dict[str, bytes]:
     return real_snapshot(self) | {"seen": pack(SeenIds().arrays())}
+
+
+def nothing(*_: Any) -> None:
+    """What is left out."""
+
+
+def first_come(flags: Any) -> Any:
+    return np.full(len(flags), -1, dtype=np.int64)
+
+
+def forgetful(self: PayersState, parts: Mapping[str, bytes]) -> None:
+    real_restore(self, {**parts, "redriven": pack({"offsets": np.zeros(0, dtype=np.int64)})})
 
 
 def by_wall_clock(chunk: RawChunk, place: int, *rest: Any) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.tariffs.books import book_record
 from tests.simulation.kafka import Entry, Kafka
+from tests.simulation.redrives import Operator
 from tests.simulation.workers import PARTITIONS
 from tests.simulation.world import Process, Unreachable, World
 from tests.support import scenario_books
@@ -41,7 +42,9 @@ class Products:
             scenario_books.RICH = rich
         self.books = made[0].books
         self.written = {number: asyncio.Event() for number in self.books}
-        return [world.spawn(self._publish_books()), *(world.spawn(self._product(one)) for one in made)]
+        publishing = [world.spawn(self._publish_books()), *(world.spawn(self._product(one)) for one in made)]
+        operators = [Operator(world, self.kafka, p, self.meaning) for p in range(PARTITIONS)]
+        return [*publishing, *(world.spawn(operator.run(publishing)) for operator in operators)]
 
     async def _publish_books(self) -> None:
         """A book's number is its offset; between two there is what transactions leave, and failed tries."""
@@ -71,16 +74,15 @@ class Products:
         process = Process(self.world, f"product {made.partition}", mortal=False)
         on_the_way = []
         for record in made.records:
-            if self._is_known(record):
-                await self._until_written(record)
-                await asyncio.sleep(rng.expovariate(len(made.records) / SPREAD_S))
-                late_s = rng.uniform(0, SPREAD_S / 2) if rng.random() < 0.1 else 0.0
-                if late_s:
-                    self.world.fault("overtaken", process.name)
-                on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s)))
-                if rng.random() < 0.05:
-                    self.world.fault("published twice", process.name)
-                    on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s + 1.0)))
+            await self._until_written(record)
+            await asyncio.sleep(rng.expovariate(len(made.records) / SPREAD_S))
+            late_s = rng.uniform(0, SPREAD_S / 2) if rng.random() < 0.1 else 0.0
+            if late_s:
+                self.world.fault("overtaken", process.name)
+            on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s)))
+            if rng.random() < 0.05:
+                self.world.fault("published twice", process.name)
+                on_the_way.append(self.world.spawn(self._send(process, made.partition, record, late_s + 1.0)))
         await asyncio.gather(*on_the_way)
 
     async def _until_written(self, record: Record) -> None:
@@ -88,13 +90,6 @@ class Products:
         value = record.value
         if isinstance(value, Control) and value.book_number in self.written:
             await self.written[value.book_number].wait()
-
-    def _is_known(self, record: Record) -> bool:
-        """An activation of a book that nobody ever publishes would be waited for for ever."""
-        value = record.value
-        if not isinstance(value, Control) or value.book_number is None or value.book_number < 0:
-            return True
-        return value.book_number in self.books
 
     async def _send(self, process: Process, partition: int, record: Record, late_s: float) -> None:
         """Sends it until an answer comes, or gives up: it may be there all the same, or twice."""
