@@ -12,6 +12,7 @@ import pytest
 from kafka import TopicPartition
 
 from nanotally.streams import replication
+from nanotally.streams.commands import examinations
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, Transient
 from nanotally.streams.replicas import in_sync_min, replicas_wanted
@@ -145,6 +146,13 @@ def test_a_broker_that_is_away_still_counts_and_stops_the_mending(admin: FakeAdm
     with pytest.raises(Transient, match="2 of 3 brokers run; start the others"):
         replication.mend("kafka:9092", "p.", 0, lambda _: None)
     assert told(asked=2) == [], "two of two is stricter than it must be, which is left as it is"
+
+
+def test_the_doctor_calls_kafkas_own_topics_by_their_name_and_ours_with_their_prefix(admin: FakeAdmin) -> None:
+    admin.topics = {"__transaction_state": ([1], [1], {}), "p.usage": ([1], [1], {})}
+    findings = replication.faults("kafka:9092", "p.")
+    shown = examinations._topic_faults(Environment(prefix="p."), findings)
+    assert {finding.what for finding in shown} == {"topic __transaction_state", "topic p.usage"}
 
 
 def test_every_producer_waits_until_all_brokers_in_sync_have_it() -> None:
