@@ -172,25 +172,26 @@ def _spoilt_lines(content: bytes, random_: random.Random) -> bytes:
     lines = [json.loads(line) for line in content.splitlines()]
     for _ in range(random_.randrange(1, 4)):
         at = random_.randrange(len(lines))
-        lines[at] = _spoilt(lines[at], random_)
+        lines[at] = spoilt(lines[at], random_)
     if random_.random() < 0.2:
         random_.shuffle(lines)
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
-def _spoilt(value: Any, random_: random.Random) -> Any:
+def spoilt(value: Any, random_: random.Random) -> Any:
+    """A JSON value with a part of it changed, gone or somewhere else."""
     if isinstance(value, dict) and value and random_.random() < 0.9:
         key = random_.choice(list(value))
         kind = random_.random()
         if kind < 0.7:
-            return {**value, key: _spoilt(value[key], random_)}
+            return {**value, key: spoilt(value[key], random_)}
         if kind < 0.85:
             return {k: v for k, v in value.items() if k != key}
         return {**value, random_.choice(["x", "", "event_id", "lines", "é"]): value[key]}
     if isinstance(value, list) and value and random_.random() < 0.8:
         at = random_.randrange(len(value))
         if random_.random() < 0.8:
-            return [*value[:at], _spoilt(value[at], random_), *value[at + 1 :]]
+            return [*value[:at], spoilt(value[at], random_), *value[at + 1 :]]
         return value[:at] + value[at + 1 :] if random_.random() < 0.5 else [*value, value[at]]
     if isinstance(value, int) and random_.random() < 0.4:
         return value + random_.choice([1, -1, 1000])

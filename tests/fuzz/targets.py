@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.fuzz import commands, datums, files, pages, stage
+from tests.fuzz import commands, datums, files, letters, pages, stage
 from tests.fuzz.runner import Case
 
 TARGETS: Mapping[str, Case] = {
@@ -12,5 +12,6 @@ TARGETS: Mapping[str, Case] = {
     "stage": stage.case,
     "files": files.case,
     "commands": commands.case,
+    "letters": letters.case,
     "pages": pages.case,
 }
