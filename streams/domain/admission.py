@@ -15,13 +15,14 @@ from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.keys import group
 from nanotally.streams.domain.matching import REJECT_REASONS
 from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array
+from nanotally.streams.domain.redriven import STILL_UNPRICED
 from nanotally.streams.domain.tariff import Settings
 from nanotally.streams.domain.uses import Uses
 
 TAKEN, DUPLICATE = 0, 1
 # Codes from REJECTED on are rejects; REASONS[code - REJECTED] is the reason.
 REJECTED = 2
-REASONS = (*validation.REASONS, "too_old", "conflict", *REJECT_REASONS.values(), "bad_price", "still_unpriced")
+REASONS = (*validation.REASONS, "too_old", "conflict", *REJECT_REASONS.values(), "bad_price", STILL_UNPRICED)
 CODE = {reason: REJECTED + i for i, reason in enumerate(REASONS)}
 
 

@@ -16,6 +16,7 @@ from nanotally.streams.domain.ledger_lines import shares_of
 from nanotally.streams.domain.ledger_order import LedgerOrder
 from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, Emission, Int64Array, RawChunk, Step, pick
+from nanotally.streams.domain.redriven import STILL_UNPRICED
 from nanotally.streams.domain.settlement import statements
 from nanotally.streams.domain.state import PayersState
 from nanotally.streams.domain.tallies_rows import Closed
@@ -38,6 +39,7 @@ class Outputs:
         self._tallies: tuple[list[bytes | None], list[bytes]] = ([], [])
         self._statements: tuple[list[bytes | None], list[bytes]] = ([], [])
         self._rejects: list[tuple[int, bytes | None, bytes]] = []
+        self._bad = 0  # rejects that whoever publishes is to blame for
         self._duplicates: list[int] = []
         self._deltas = Deltas(partition, places)
 
@@ -149,6 +151,7 @@ class Outputs:
             "value": value,
         }
         self._rejects.append((offset, chunk.keys[place], codec.encode_one("Reject", record)))
+        self._bad += reason != STILL_UNPRICED
         self.state.counts["rejected"] += 1
         self.state.counts[f"rejected.{reason}"] += 1
         self.state.counts["rows.rejects"] += 1
@@ -224,7 +227,7 @@ class Outputs:
         ledger.keys.append(None)
         ledger.values.append(codec.encode_one("Chunk", self._chunk()))
         emissions = [*(e for e in emissions + earnings if e.values), Emission("charges", p, ledger.keys, ledger.values)]
-        return Step(taken, state.next_offset, emissions, len(self._rejects), done)
+        return Step(taken, state.next_offset, emissions, self._bad, done)
 
     def mark_before_new_book(self) -> None:
         """Marks how far the source got under the book in force, before another one is: so the book that rules an

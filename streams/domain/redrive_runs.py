@@ -17,15 +17,13 @@ from nanotally.streams.domain.controls import Redrive, redrive_at
 from nanotally.streams.domain.matching import NO_TARIFF, UNKNOWN_METER
 from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array, RawChunk
-from nanotally.streams.domain.redriven import flag_of
+from nanotally.streams.domain.redriven import STILL_UNPRICED, flag_of
 from nanotally.streams.domain.runs import UsageRun
 from nanotally.streams.domain.uses import Uses
 
 if TYPE_CHECKING:
     from nanotally.streams.domain.outputs import Outputs
     from nanotally.streams.domain.payers import PayersLogic
-
-STILL_UNPRICED = "still_unpriced"
 
 
 def redrives_from(chunk: RawChunk, place: int, first: Redrive) -> list[Redrive]:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from nanotally.streams.domain.records import Int64Array
 
 FLAG = "redrive:"
+STILL_UNPRICED = "still_unpriced"  # why a redrive is rejected as long as there is no price; it may come again
 LATEST = 4096  # so many are kept aside before they are sorted in
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from nanotally.schemas import catalog, codec
 from nanotally.schemas.columns import write_datum
 from nanotally.streams.domain.keys import partition_of
+from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.domain.redriven import LATEST, Redriven
 from nanotally.streams.domain.tariff import Condition
 from tests.support.payers_bench import (
@@ -105,6 +107,14 @@ def test_before_there_is_a_price_it_is_rejected_changes_nothing_and_may_be_tried
     bench.books[1] = second()
     bench.take(activate(bench.books[1]), redrive(1, USE))
     assert told(bench)[1:] == [(6, "charged", "", 7, "redrive:1")]
+
+
+def test_redrives_without_a_price_are_no_flood_of_bad_input() -> None:
+    bench = PayersBench(FIRST).take(USE)
+    values = [redrive(1, USE)] * 3 + [redrive(1, USE, quantity=-1)]
+    chunk = RawChunk("usage", 0, np.arange(2, 6), np.full(4, T0 + DAY), [None] * 4, values)
+    assert bench.logic.decide(chunk).rejected == 1
+    assert bench.logic.state.counts["rejected"] == 4
 
 
 def test_without_any_book_or_tariff_it_is_told_what_is_missing() -> None:
