@@ -149,7 +149,7 @@ def test_a_broker_that_is_away_still_counts_and_stops_the_mending(admin: FakeAdm
 
 
 def test_the_doctor_calls_kafkas_own_topics_by_their_name_and_ours_with_their_prefix(admin: FakeAdmin) -> None:
-    admin.topics = {"__transaction_state": ([1], [1], {}), "p.usage": ([1], [1], {})}
+    admin.topics = {"__transaction_state": ([1], [1], dict(SAFE)), "p.usage": ([1], [1], dict(SAFE))}
     findings = replication.faults("kafka:9092", "p.")
     shown = examinations._topic_faults(Environment(prefix="p."), findings)
     assert {finding.what for finding in shown} == {"topic __transaction_state", "topic p.usage"}
