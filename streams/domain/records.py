@@ -78,7 +78,17 @@ class Step:
 
     taken: input records taken whole; next_offset: of the input; emissions in the order of writing, the very last
     value is the Chunk record; rejected: rejects among the input, but for redriven uses that still have no price; done
-    False: a long close was cut at a slice, decide the rest of the chunk again.    """The pure part of a stage for one input partition; owns that partition's state."""
+    False: a long close was cut at a slice, decide the rest of the chunk again."""
+
+    taken: int
+    next_offset: int
+    emissions: list[Emission]
+    rejected: int = 0
+    done: bool = True
+
+
+class PartitionLogic(Protocol):
+    """The pure part of a stage for one input partition; owns that partition's state."""
 
     stage: str
     input_topic: str
