@@ -6,11 +6,11 @@ SHELL := /bin/sh
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name) 2>/dev/null)) python3)
 BIN := .venv/bin
 STAMP := .venv/installed
-# Arguments for pytest, as in: make unit ARGS="-k codec"
+# Further arguments, as in: make unit ARGS="-k codec"
 ARGS ?=
 # How many processes share the tests; each starts services of its own when it comes to the first test that needs them.
 JOBS ?= 2
-# How many worlds `make simulate` runs, from seed 0 on.
+# How many worlds `make simulate` runs, from seed 0 on; `make soak` begins behind them.
 SEEDS ?= 1000
 
 .PHONY: help setup demo up down status reset test lint types unit simulate soak bench fuzz chaos clean lock
@@ -49,11 +49,11 @@ types: $(STAMP) ## mypy --strict over everything
 unit: $(STAMP) ## The tests that need no services
 	$(BIN)/pytest -m "not services" $(ARGS)
 
-simulate: $(STAMP) ## Run the pipeline in memory through SEEDS worlds of faults and check each
-	@$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+simulate: $(STAMP) ## Run the pipeline in memory through SEEDS=1000 worlds of faults and check each
+	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) $(ARGS)
 
-soak: $(STAMP) ## The same without end: worlds until one fails or you stop it
-	@$(BIN)/python -m tests.simulation --soak --from $(SEEDS)
+soak: $(STAMP) ## The same without end: until a world fails or you stop it
+	@$(BIN)/python -m tests.simulation --soak --from $(SEEDS) $(ARGS)
 
 bench: $(STAMP) ## Measure speed: a table, and JSON lines
 	@$(BIN)/python -m tests.bench
