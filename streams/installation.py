@@ -29,7 +29,7 @@ from nanotally.streams.errors import InvalidInput, Transient
 log = logging.getLogger(__name__)
 
 TOPIC = "installation"
-SCHEMA, PARTITIONS, CARRIED = "schema", "partitions", "carried"
+SCHEMA, PARTITIONS, CARRIED, MOVING = "schema", "partitions", "carried", "moving"
 CONNECT_S = 5.0
 WAIT_S = 15.0
 LEDGER_OF = {"usage": "charges", "earnings": "account_tallies"}  # topic whose number is told -> what hangs on it
@@ -39,11 +39,17 @@ LEDGER_OF = {"usage": "charges", "earnings": "account_tallies"}  # topic whose n
 class Told:
     """What the topic says. schemas: fingerprints, in hex; partitions: by topic (usage, earnings), empty where nobody
     has told yet; carried: by partition of `usage` the offset before which all uses were carried over from another
-    installation, to be known and not to be priced."""
+    installation, to be known and not to be priced; moving: what the last `nanotally migrate` has told of this one."""
 
     schemas: set[str] = field(default_factory=set)
     partitions: dict[str, int] = field(default_factory=dict)
     carried: dict[int, int] = field(default_factory=dict)
+    moving: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def moved_to(self) -> str:
+        """Prefix of the installation that goes on in place of this one; '' where there is none."""
+        return str(self.moving["to"]) if self.moving.get("done") else ""
 
 
 class Installation:
@@ -174,6 +180,11 @@ class Installation:
             elif kind == CARRIED:
                 before = _numbers(record.value)
                 self._told.carried = {int(partition): offset for partition, offset in before.items()}
+            elif kind == MOVING:
+                moving = json.loads(record.value or b"")
+                if not isinstance(moving, dict) or not isinstance(moving.get("to"), str):
+                    raise ValueError("it does not say where to")
+                self._told.moving = moving
         except (RefusedSchema, ValueError) as e:
             log.warning("%s is left out (%s/%s): %s", where, kind, name, e)
 
@@ -208,6 +219,15 @@ def check_width(prefix: str, counts: Mapping[str, int], made: Mapping[str, int])
     for topic, number in made.items():
         if counts.get(topic, number) != number:
             raise InvalidInput(widened(prefix, topic, counts[topic], number), reason="widened")
+
+
+def carried_before(bootstrap: str, prefix: str) -> dict[int, int]:
+    """By partition of `usage` the offset before which uses are known from another installation. Raises Transient."""
+    found = Installation(bootstrap, prefix)
+    try:
+        return found.read().carried
+    finally:
+        found.close()
 
 
 def added(bootstrap: str, prefix: str, counts: Mapping[str, int]) -> list[admin.Finding]:

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from nanotally.schemas import sources
 from nanotally.streams.domain.tariff import RuleBook
-from nanotally.streams.errors import NotFound, Transient
+from nanotally.streams.errors import InvalidInput, NotFound, Transient
 from nanotally.streams.installation import join
 from nanotally.streams.publisher_bulk import BulkSender, DeliveryFailed, OnStall, Sender
 from nanotally.streams.publisher_ledger import TopicReader, kafka_errors, run
@@ -62,14 +62,18 @@ class Broker(Protocol):
 
 class KafkaBroker:
     """Broker over a real Kafka. Connects at once. Raises Transient where Kafka cannot be reached, InvalidInput where
-    partitions were added to `usage`."""
+    partitions were added to `usage`, or the installation was moved."""
 
     def __init__(self, bootstrap: str, prefix: str, delivery_timeout_s: float) -> None:
         self._bootstrap, self._prefix = bootstrap, prefix
         self._timeout_s = delivery_timeout_s
         self._in_flight: deque[Any] = deque()
         self._failed: list[tuple[str, BaseException]] = []
-        join(bootstrap, prefix, owner=self)  # before anything is written with this release's schemas
+        told = join(bootstrap, prefix, owner=self)  # before anything is written with this release's schemas
+        if told.moved_to:
+            raise InvalidInput(
+                f"installation {prefix!r} was moved: publish to {told.moved_to!r} (NANOTALLY_PREFIX={told.moved_to})"
+            )
         with kafka_errors(bootstrap):
             self._producer = KafkaProducer(
                 bootstrap_servers=bootstrap.split(","),

@@ -154,6 +154,14 @@ class TopicReader:
             end = await self._consumer.end_offsets(places)
         return {place.partition: (first[place], end[place]) for place in places}
 
+    async def since(self, topic: str, at_ms: int) -> dict[int, tuple[int, int]]:
+        """By partition the first offset whose record Kafka got at that time or later, and the end, as in `bounds`."""
+        bounds = await self.bounds(topic)
+        with kafka_errors(self.bootstrap):
+            found = await self._consumer.offsets_for_times({place: max(0, at_ms) for place in self.partitions(topic)})
+        places = {place.partition: at for place, at in found.items()}
+        return {p: (end if (at := places.get(p)) is None else at.offset, end) for p, (_, end) in bounds.items()}
+
     def log(self, topic: str, partition: int) -> Log:
         """One partition, to read at any offset."""
         return _PartitionLog(self, topic, partition)

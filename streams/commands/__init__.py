@@ -31,6 +31,7 @@ COMMANDS = {
     "rejects": "rejects:rejects_app",
     "sink": "sink:sink_app",
     "backup": "backup:backup_app",
+    "migrate": "migrate:migrate",
     "reconcile": "reconcile:reconcile",
     "doctor": "doctor:doctor",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from nanotally.streams.commands.rejects_reading import Listing, Source, Wanted
 from nanotally.streams.dead_letters import STILL_UNPRICED, UNPRICED, Again, Place, Told, carried
 from nanotally.streams.domain.redriven import FLAG, offset_of
 from nanotally.streams.environment import Environment
+from nanotally.streams.installation import carried_before
 from nanotally.streams.publisher_ledger import TopicReader
 from nanotally.streams.redriving import History, history, steps
 
@@ -29,9 +31,10 @@ class _Ledger:
 
 async def listed_unpriced(environment: Environment, wanted: Wanted, limit: int) -> tuple[Listing, list[Again]]:
     """Uses without a price that are left, `limit` of them at most, and the controls that carry these once more."""
+    known = await asyncio.to_thread(carried_before, environment.kafka, environment.prefix)
     async with TopicReader(environment.kafka, environment.prefix) as reader:
         done = await history(reader)
-        ledger = await _read(reader)
+        ledger = await _read(reader, known)
         heads = {place: head for place in ledger.unpriced if (head := _head(done, place, ledger.taken)) is not None}
         hopeless = await _refused(reader, {head for place, head in heads.items() if head != place})
     listing = Listing()
@@ -45,22 +48,20 @@ async def listed_unpriced(environment: Environment, wanted: Wanted, limit: int) 
     return listing, uses
 
 
-def head_of(done: History, place: Place) -> Place:
-    """The last of the records that took a place's use over: of it something new can be put in."""
-    return found[-1][1].to if (found := steps(done, place)) else place
-
-
 def _head(done: History, place: Place, taken: Mapping[int, int]) -> Place | None:
-    """The same; None where the use is on its way still, or was mended and has a record of its own."""
+    """The last of the records that took an unpriced use over: of it something new can be put in. None where it is on
+    its way still, or was mended and so is a record of its own."""
     followed = steps(done, place)
-    if any(step.mended for _, step in followed):
-        return None
-    head = followed[-1][1].to if followed else place
-    return head if head[1] < taken.get(head[0], 0) else None
+    if not followed:
+        return place
+    head = followed[-1][1].to
+    on_its_way = head[1] >= taken.get(head[0], 0)
+    return None if on_its_way or any(step.mended for _, step in followed) else head
 
 
-async def _read(reader: TopicReader) -> _Ledger:
-    """Streams the ledger. Only records that have the words in them are decoded."""
+async def _read(reader: TopicReader, known: Mapping[int, int]) -> _Ledger:
+    """Streams the ledger. Only records that have the words in them are decoded. known: by partition the offset before
+    which uses were charged in the installation that this one follows."""
     unpriced: dict[Place, bytes] = {}
     newest: dict[int, bytes] = {}
     async for records in reader.stream("charges", await reader.bounds("charges")):
@@ -72,7 +73,7 @@ async def _read(reader: TopicReader) -> _Ledger:
                 newest[records.partition] = value
             elif writer.name == "Charge" and any(mark in value for mark in _MARKS):
                 charge = codec.decode_one(value)[1]
-                if charge["outcome"] == UNPRICED:
+                if charge["outcome"] == UNPRICED and charge["usage_offset"] >= known.get(records.partition, 0):
                     unpriced[records.partition, charge["usage_offset"]] = value
                 elif (redriven := offset_of(charge["flags"])) >= 0:
                     unpriced.pop((records.partition, redriven), None)

@@ -1,0 +1,245 @@
+"""Going on in a new installation with more partitions: nothing is lost, nothing is charged twice, repeats are told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kafka import KafkaProducer
+from kafka.admin import KafkaAdminClient
+from kafka.errors import MessageSizeTooLargeError
+
+from nanotally.schemas import codec
+from nanotally.sinks.migrate import migrate as make_tables
+from nanotally.streams import Publisher, admin
+from nanotally.streams.domain.keys import partition_of
+from nanotally.streams.environment import Environment
+from nanotally.streams.errors import ExitCode, InvalidInput
+from tests.support.installed import Installed, installed, until
+from tests.support.services import Addresses, drop_database, fresh_database, fresh_prefix
+from tests.support.topics import read_committed
+from tests.support.worker_process import workers
+
+pytestmark = pytest.mark.slow
+
+WIDE = 8
+BEGAN = datetime.now(UTC) - timedelta(hours=2)
+STAGES = ("payers", "accounts", "sink")
+
+
+@pytest.fixture
+def world(services: Addresses, tmp_path: Path) -> Iterator[Installed]:
+    with installed(services, tmp_path) as found:
+        yield found
+
+
+@pytest.fixture
+def wide(world: Installed, services: Addresses, tmp_path: Path) -> Iterator[Installed]:
+    """Where it goes on: a prefix and a database that are free, with workers of its own."""
+    environment = replace(
+        world.environment, prefix=fresh_prefix(), database=fresh_database(), state=tmp_path / "wide-state"
+    )
+    make_tables(environment.clickhouse, environment.database)
+    folder = tmp_path / "wide"
+    folder.mkdir()
+    with_stage = {}
+    managers = {s: workers(f"nanotally.streams.commands worker {s}", environment, folder) for s in STAGES}
+    try:
+        for stage, manager in managers.items():
+            with_stage[f"nanotally.streams.commands worker {stage}"] = manager.__enter__()
+        yield Installed(
+            environment, lambda name, module, **extra: with_stage[module](name, **extra), {}, iter(range(9))
+        )
+    finally:
+        for manager in managers.values():
+            manager.__exit__(None, None, None)
+        admin.delete_topics(environment.kafka, environment.prefix)
+        drop_database(services.clickhouse, environment.database)
+
+
+def use(n: int, **other: Any) -> dict[str, Any]:
+    """The use of that number: the same whenever it is published."""
+    return {
+        "meter": "page.view", "payer": f"payer-{n % 50}", "item": f"item-{n % 9}", "creator": f"creator-{n % 5}",
+        "event_id": f"e-{n}", "occurred_at": BEGAN + timedelta(milliseconds=n), "quantity": n % 3 + 1, **other,
+    }  # fmt: skip
+
+
+def publish(environment: Environment, numbers: range, **other: Any) -> None:
+    with Publisher(environment.kafka, product="news", prefix=environment.prefix) as publisher:
+        publisher.publish_batch(use(n, **other) for n in numbers)
+
+
+def send(environment: Environment, uses: list[dict[str, Any]], partitions: int) -> None:
+    """Publishes uses without asking whether any tariff knows them, as if there were so many partitions."""
+    producer = KafkaProducer(bootstrap_servers=environment.kafka)
+    for given in uses:
+        at_us = int(given["occurred_at"].timestamp() * 1_000_000)
+        record = {**given, "occurred_at": at_us, "scale": 0, "product": "news"}
+        key = record["payer"].encode()
+        value = codec.encode_one("UsageEvent", record)
+        producer.send(environment.topic("usage"), key=key, value=value, partition=partition_of(key, partitions))
+    producer.close()
+
+
+def charges(environment: Environment, partitions: int) -> dict[str, list[dict[str, Any]]]:
+    """Records of the ledger by outcome."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for values in read_committed(environment.kafka, environment.topic("charges"), partitions).values():
+        for value in values:
+            name, record = codec.decode_one(value)
+            if name == "Charge":
+                found.setdefault(record["outcome"], []).append(record)
+    return found
+
+
+def counts(environment: Environment, partitions: int) -> Counter[str]:
+    """Running counts of the payers' stage, over all partitions."""
+    total: Counter[str] = Counter()
+    for values in read_committed(environment.kafka, environment.topic("charges"), partitions).values():
+        chunks = [record for name, record in map(codec.decode_one, values) if name == "Chunk"]
+        total.update(chunks[-1]["counts"] if chunks else {})
+    return total
+
+
+def charged_once(*sides: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
+    """Ids that were charged on any side, each once, with their quantity."""
+    found: dict[str, int] = {}
+    for side in sides:
+        for record in side.get("charged", []):
+            event = record["event"]
+            assert event["event_id"] not in found, f"{event['event_id']} is charged twice"
+            found[event["event_id"]] = event["quantity"]
+    return found
+
+
+def start(installation: Installed, **extra: str) -> None:
+    for stage in STAGES:
+        installation.start(f"{stage}-{len(installation.members)}", stage, **extra)
+
+
+def test_four_partitions_become_eight_with_repeats_across_the_move(world: Installed, wide: Installed) -> None:
+    old, new = world.environment, wide.environment
+    start(world)
+    publish(old, range(600))
+    until("the old uses are charged", lambda: counts(old, 4)["charged"] == 600)
+
+    arguments = ("migrate", "--to", new.prefix, "--partitions", str(WIDE))
+    code, _, err = world.run(*arguments)
+    assert code == ExitCode.INVALID
+    assert "begins anew" in err
+    assert "--begin-anew" in err
+    publish(old, range(600, 700))  # a refusal changes nothing
+    unknown = [use(n, meter="nobody.knows") for n in range(2000, 2005)]
+    send(old, unknown, partitions=4)  # they have no price, here or there
+    code, out, err = world.run(*arguments, "--begin-anew")
+    assert code == ExitCode.OK, out + err
+    assert "moved: 700 ids are known" in out
+
+    with pytest.raises(InvalidInput, match=f"was moved: publish to '{new.prefix}'"):
+        publish(old, range(1))
+    producer = KafkaProducer(bootstrap_servers=old.kafka)
+    for partition in range(4):
+        with pytest.raises(MessageSizeTooLargeError):
+            producer.send(old.topic("usage"), value=b"x" * 100, partition=partition).get(timeout=30)
+    producer.close()
+
+    publish(new, range(100, 300))  # repeats of what was charged in the old one
+    publish(new, range(50, 60), item="another")  # the same ids with another content
+    publish(new, range(1000, 1400))
+    start(wide)
+    until("the new uses are charged", lambda: counts(new, WIDE)["charged"] == 400)
+    told = counts(new, WIDE)
+    assert told["unpriced.unknown_meter"] == 5
+    assert (told["duplicate"], told["rejected.conflict"], told["unpriced.no_tariff"]) == (200, 10, 700)
+
+    before, after = charges(old, 4), charges(new, WIDE)
+    found = charged_once(before, after)
+    assert found == {f"e-{n}": n % 3 + 1 for n in (*range(700), *range(1000, 1400))}
+    known = {record["event"]["event_id"] for record in after["unpriced"]}
+    assert known == {f"e-{n}" for n in (*range(700), *range(2000, 2005))}
+    wide.close_books()
+    wide.reconcile()
+    world.reconcile()
+
+    code, _, err = world.run(*arguments)  # what was moved is moved: to run it again changes nothing
+    assert code == ExitCode.OK, err
+    assert charged_once(charges(old, 4), charges(new, WIDE)) == found
+    code, out, _ = wide.run("rejects", "list", "--unpriced", "--json")
+    assert code == ExitCode.OK
+    # Those that had no price go over as what they are; what was charged is known, and waits for no price.
+    assert {one["use"]["event_id"] for one in json.loads(out)["rejects"]} == {f"e-{n}" for n in range(2000, 2005)}
+
+
+def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installation(
+    world: Installed, wide: Installed
+) -> None:
+    old, new = world.environment, wide.environment
+    start(world)
+    publish(old, range(200))
+    until("the old uses are charged", lambda: counts(old, 4)["charged"] == 200)
+    client = KafkaAdminClient(bootstrap_servers=old.kafka)
+    client.create_partitions({old.topic("usage"): 6})
+    client.close()
+    gone = [world.members[name] for name in ("payers-0", "accounts-1")]
+    until("the workers have left", lambda: all(worker.process.poll() is not None for worker in gone))
+    send(old, [use(n) for n in range(200, 260)], partitions=6)
+
+    code, _, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew", "--wait", "1")
+    assert code == ExitCode.UNAVAILABLE
+    assert "NANOTALLY_LEAVE_ADDED=yes" in err
+    for stage in ("payers", "accounts"):
+        world.start(f"{stage}-left", stage, NANOTALLY_LEAVE_ADDED="yes")
+    code, out, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew", "--wait", "60")
+    assert code == ExitCode.OK, out + err
+    start(wide)
+    everything = {f"e-{n}" for n in range(260)}
+
+    def all_are_told() -> bool:
+        # Those that were added went to partitions 0 to 3 too, as another number of partitions wants it.
+        wrong = counts(old, 4)["rejected.wrong_partition"]
+        return len(charged_once(charges(old, 4), charges(new, WIDE))) + wrong == len(everything)
+
+    until("each use is charged once or told to be in the wrong partition", all_are_told)
+    assert counts(new, WIDE)["charged"] > 0
+    wide.reconcile()
+
+
+def test_uses_that_still_come_are_told_and_nothing_is_moved(world: Installed, wide: Installed) -> None:
+    old, new = world.environment, wide.environment
+    start(world)
+    publish(old, range(20))
+    stop: list[int] = []
+
+    def steadily() -> None:
+        producer = KafkaProducer(bootstrap_servers=old.kafka, linger_ms=0)
+        with Publisher(old.kafka, product="news", prefix=old.prefix) as publisher:
+            record = codec.encode_one("UsageEvent", publisher.record(use(10_000)))
+        while not stop:
+            producer.send(old.topic("usage"), key=b"payer-0", value=record)
+            time.sleep(0.001)
+        producer.close()
+
+    sending = threading.Thread(target=steadily)
+    sending.start()
+    try:
+        until("uses flow", lambda: counts(old, 4)["duplicate"] > 0)
+        code, _, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
+    finally:
+        stop.append(1)
+        sending.join()
+    assert code == ExitCode.INVALID
+    assert "uses came while the books were being closed: stop what publishes" in err
+    assert admin.partition_counts(new.kafka, new.prefix) == {}
+    code, _, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
+    assert code == ExitCode.OK, err
+    start(wide)
+    until("the ids are known", lambda: counts(new, WIDE)["unpriced"] == 21)
