@@ -93,7 +93,7 @@ def test_ids_are_let_go_of_when_they_are_older_than_the_horizon_however_few_they
             loaded.load(seen.arrays())
             seen = loaded
     assert len(seen) <= 10 * 24 * (1 + 2 / GENERATIONS)
-    assert len(seen._generations) <= GENERATIONS + 2
+    assert len(seen._generations()) <= GENERATIONS + 2
     last = np.arange(24 * 20 * 10 - 240, 24 * 20 * 10, dtype=np.uint64)
     assert seen.find((last, last)).known.all()
 
