@@ -6,7 +6,9 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
+from infra.services.kafka import answers
 from nanotally.streams import admin
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode
@@ -39,3 +41,18 @@ def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnSe
         own_services.start()
     found = read_committed(kafka, "charges", 1)
     assert numbers(found[0]) == [(offset, offset + 1) for offset in range(RECORDS)]
+
+
+@pytest.mark.slow
+def test_what_one_broker_acknowledged_survives_the_kill_that_follows_at_once(own_services: OwnServices) -> None:
+    """In the operating system's memory, not on disk: the process may die, the machine may not."""
+    kafka = own_services.addresses.kafka
+    admin.create_topics(kafka, partitions=1)
+    values = [b"v%d" % i for i in range(RECORDS)]
+    producer = KafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True)
+    for sent in [producer.send("usage", value=value, partition=0) for value in values]:
+        sent.get(timeout=60)
+    own_services.kill("kafka")
+    producer.close(timeout=1)
+    until("it is back", lambda: answers(kafka))
+    assert read_committed(kafka, "usage", 1)[0] == values
