@@ -221,22 +221,17 @@ def check_width(prefix: str, counts: Mapping[str, int], made: Mapping[str, int])
             raise InvalidInput(widened(prefix, topic, counts[topic], number), reason="widened")
 
 
-def carried_before(bootstrap: str, prefix: str) -> dict[int, int]:
-    """By partition of `usage` the offset before which uses are known from another installation. Raises Transient."""
+def told_of(bootstrap: str, prefix: str) -> Told:
+    """What was told of an installation, read once. Raises Transient."""
     found = Installation(bootstrap, prefix)
     try:
-        return found.read().carried
+        return found.read()
     finally:
         found.close()
 
 
-def added(bootstrap: str, prefix: str, counts: Mapping[str, int]) -> list[admin.Finding]:
-    """What the doctor says of added partitions. Raises Transient."""
-    found = Installation(bootstrap, prefix)
-    try:
-        made = found.read().partitions
-    finally:
-        found.close()
+def added(told: Told, counts: Mapping[str, int]) -> list[admin.Finding]:
+    """What the doctor says of added partitions."""
     return [
         admin.Finding(
             topic,
@@ -244,7 +239,7 @@ def added(bootstrap: str, prefix: str, counts: Mapping[str, int]) -> list[admin.
             "somebody added some with Kafka's own tools: workers refuse to run; go on in a new one: `nanotally "
             "migrate` (docs/operations.md, 'More partitions')",
         )
-        for topic, number in made.items()
+        for topic, number in told.partitions.items()
         if counts.get(topic, number) != number
     ]
 

@@ -33,6 +33,7 @@ from nanotally.streams.errors import NanotallyError, Transient
 from nanotally.streams.pipeline.knobs import checkpoints_folder
 from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.retention import span
+from nanotally.streams.sealing import SETTING
 from nanotally.streams.tariffs.publishing import read_books
 
 LIBRARIES = ("faust-streaming", "aiokafka", "kafka-python", "clickhouse-driver", "pyarrow")
@@ -121,7 +122,13 @@ def _topics(environment: Environment) -> Iterator[Finding]:
     found = admin.check_topics(environment.kafka, environment.prefix)
     found += replication.faults(environment.kafka, environment.prefix, environment.replicas)
     counts = admin.partition_counts(environment.kafka, environment.prefix)
-    found += installation.added(environment.kafka, environment.prefix, counts)
+    told = installation.told_of(environment.kafka, environment.prefix)
+    found += installation.added(told, counts)
+    if told.moving:  # usage is closed on purpose
+        found = [fault for fault in found if not fault.problem.startswith(f"{SETTING} ")]
+        remedy = "" if told.moved_to else "go on: run `nanotally migrate` again"
+        state = f"{'was' if told.moved_to else 'is being'} moved to {told.moving['to']!r}: usage takes no more records"
+        yield Finding("installation", bool(told.moved_to), state, remedy)
     yield from _topic_faults(environment, found)
     if not found:
         parts = ", ".join(f"{environment.topic(name)} {count}" for name, count in sorted(counts.items()))

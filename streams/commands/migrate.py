@@ -14,7 +14,7 @@ from nanotally.streams.commands.migrate_carry import Carried, carry_ids, carry_u
 from nanotally.streams.commands.migrate_plan import Plan, plan, refuse
 from nanotally.streams.commands.output import AsJson, instant, note, progress, say_json
 from nanotally.streams.commands.positions import PayersPosition, StagePosition, accounts_positions, payers_positions
-from nanotally.streams.commands.rejects_reading import Wanted
+from nanotally.streams.commands.rejects_reading import Source, Wanted, listed
 from nanotally.streams.commands.rejects_unpriced import listed_unpriced
 from nanotally.streams.domain.records import LONG_AGO
 from nanotally.streams.domain.tariff import RuleBook
@@ -27,6 +27,7 @@ from nanotally.streams.tariffs.books import PublishedBook, next_book
 from nanotally.streams.tariffs.publishing import activate, closing, publish_next, read_published, send_control
 
 POLL_S = 0.5
+EVERY = sys.maxsize // 4  # as a limit of a listing
 
 
 def migrate(
@@ -55,8 +56,9 @@ def migrate(
         say_json(done)
         return
     typer.echo(
-        f"moved: {done['ids']:,} ids are known in {to!r}, {done['published_again']:,} uses without a price or in "
-        f"added partitions were published there; {environment.prefix!r} is closed up to {done['closed_to']}"
+        f"moved: {done['ids']:,} ids are known in {to!r}, {done['published_again']:,} uses that had no price or "
+        f"stood in added or wrong partitions are decided there; {environment.prefix!r} is closed up to "
+        f"{done['closed_to']}"
     )
     typer.echo(
         f"go on: NANOTALLY_PREFIX={to} NANOTALLY_DATABASE=... make up (or nanotally worker), then start what publishes"
@@ -162,7 +164,7 @@ class Move:
             raise InvalidInput(
                 f"{self.new!r} was made with other partitions ({told.partitions}); choose another prefix"
             )
-        waiting = run(listed_unpriced(self.environment, Wanted(), sys.maxsize // 4))[0].found
+        waiting = run(listed_unpriced(self.environment, Wanted(), EVERY))[0].found
         now_us = time.time_ns() // 1000
         note_ = f"moved from {self.old!r}"
 
@@ -201,8 +203,13 @@ class Move:
 
         book = publish_next(self.kafka, self.new, second, newest.sources, note_, now_us)
         activate(self.kafka, self.new, book, note_)
+        waiting += [one for one in self._wrong_partition() if one.told.what == "use" and not one.told.fault]
         again = publish_again(self.kafka, self.new, (one.told.fields for one in waiting))
         return carried, again + carry_untaken(self.kafka, self.old, self.new, made, self.partitions)
+
+    def _wrong_partition(self) -> list[Source]:
+        """Rejects that stood in the wrong partition only, as they do after some were added; not redriven since."""
+        return run(listed(self.environment, Wanted(reason="wrong_partition", left=True), EVERY)).found
 
     def _payers(self, made: int) -> list[PayersPosition]:
         async def read() -> list[PayersPosition]:

@@ -16,7 +16,7 @@ from nanotally.streams.dead_letters import UNPRICED, Place, Told, name_of, told
 from nanotally.streams.domain.decimals import decimal_text
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import NotFound
-from nanotally.streams.installation import carried_before
+from nanotally.streams.installation import told_of
 from nanotally.streams.publisher_ledger import TopicReader
 from nanotally.streams.publisher_receipts import Found, find
 from nanotally.streams.redriving import History, Step, history, steps
@@ -166,7 +166,7 @@ async def source(environment: Environment, place: Place) -> Source:
         charge = next((c for c in found.charges if c["outcome"] == UNPRICED), None)
         if charge is None:
             raise NotFound(await _what_else(reader, place, found))
-        known = await asyncio.to_thread(carried_before, environment.kafka, environment.prefix)
+        known = (await asyncio.to_thread(told_of, environment.kafka, environment.prefix)).carried
         if place[1] < known.get(place[0], 0):
             raise NotFound(
                 f"{name_of(place)} is a use of the installation that this one follows, known here so that a repeat is "

@@ -13,7 +13,7 @@ from nanotally.streams.commands.rejects_reading import Listing, Source, Wanted
 from nanotally.streams.dead_letters import STILL_UNPRICED, UNPRICED, Again, Place, Told, carried
 from nanotally.streams.domain.redriven import FLAG, offset_of
 from nanotally.streams.environment import Environment
-from nanotally.streams.installation import carried_before
+from nanotally.streams.installation import told_of
 from nanotally.streams.publisher_ledger import TopicReader
 from nanotally.streams.redriving import History, history, steps
 
@@ -31,7 +31,7 @@ class _Ledger:
 
 async def listed_unpriced(environment: Environment, wanted: Wanted, limit: int) -> tuple[Listing, list[Again]]:
     """Uses without a price that are left, `limit` of them at most, and the controls that carry these once more."""
-    known = await asyncio.to_thread(carried_before, environment.kafka, environment.prefix)
+    known = (await asyncio.to_thread(told_of, environment.kafka, environment.prefix)).carried
     async with TopicReader(environment.kafka, environment.prefix) as reader:
         done = await history(reader)
         ledger = await _read(reader, known)

@@ -62,6 +62,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
         "sink replay",
         "backup create",
         "backup restore",
+        "migrate",
         "reconcile",
         "doctor",
     ]
