@@ -41,7 +41,8 @@ def widen(kafka: str, topic: str, partitions: int) -> None:
     client = KafkaAdminClient(bootstrap_servers=kafka)
     client.create_partitions({topic: partitions})
     client.close()
-    until("the broker knows", lambda: partitions in admin.partition_counts(kafka, topic.partition("-")[0] + "-").values())
+    prefix = topic.partition("-")[0] + "-"
+    until("the broker knows", lambda: partitions in admin.partition_counts(kafka, prefix).values())
 
 
 def later(name: str = "UsageEvent") -> catalog.Schema:
