@@ -124,9 +124,8 @@ def check_redriven(world: World, products: Products, written: Written) -> None:
     """What stood at an offset is taken once more at most once; where somebody redrove what the ledger calls unpriced,
     it is the same use that is charged or refused, or there is a reject that says why not."""
     for p in range(PARTITIONS):
-        charges = {
-            c["usage_offset"]: c for _, _, name, c in written.of("charges", p) if name == "Charge" and c["n"] == 0
-        }
+        told = [c for _, _, name, c in written.of("charges", p) if name == "Charge"]
+        charges = {c["usage_offset"]: c for c in told if c["event"]}  # not what fell due there
         rejects = {r["offset"] for _, _, _, r in written.of("rejects", p)}
         again: dict[int, list[int]] = {}
         for offset, charge in charges.items():

@@ -54,7 +54,7 @@ class Profile:
             slow=r.choice((0.0, 0.02, 0.1)),
             slow_s=r.choice((0.3, 2.0, 8.0)),
             timeout_s=r.choice((0.5, 2.0)),
-            nemesis_s=r.choice((2.0, 4.0, 8.0)),
+            nemesis_s=r.choice((1.5, 3.0, 6.0)),
             acts=acts,
             workers=(r.choice((1, 1, 2)), r.choice((1, 1, 2)), r.choice((1, 1, 2))),
             slice_rows=r.choice((1, 2, 5, 20_000, 20_000)),
@@ -70,8 +70,9 @@ class Profile:
         )
 
 
+# Those that are named more than once come more often.
 ACTS = (
-    "kill", "kill all", "stop", "cut off", "unplugged", "slow consumer", "leave", "join", "broker down",
-    "clickhouse down", "clickhouse restart", "clickhouse refuses", "disk lost", "disk stale", "disk corrupt",
-    "open transaction", "retention", "compaction", "offsets expire", "clock jumps", "rebalance",
+    "kill", "kill all", "stop", "stop", "cut off", "cut off", "cut off", "unplugged", "slow consumer", "leave", "join",
+    "broker down", "clickhouse down", "clickhouse restart", "clickhouse refuses", "disk lost", "disk stale",
+    "disk corrupt", "open transaction", "retention", "compaction", "offsets expire", "clock jumps", "rebalance",
 )  # fmt: skip

@@ -60,7 +60,7 @@ class Nemesis:
         if worker and not worker.stopped and not worker.deaf:
             self.world.fault("cut off", worker.name)
             worker.deaf, worker.silent_since_s = True, self.world.loop.now_s
-            self.world.spawn(self._hear_again(worker, self.rng.choice((3.0, 8.0, 12.0, 20.0))))
+            self.world.spawn(self._hear_again(worker, self.rng.choice((3.0, 9.0, 14.0, 20.0))))
 
     async def _hear_again(self, worker: Worker, after_s: float) -> None:
         await asyncio.sleep(after_s)

@@ -16,7 +16,7 @@ from tests.support.reference_values import Control, Record
 from tests.support.reference_wire import encode
 from tests.support.scenarios import Scenario, scenario
 
-RECORDS = 20  # of usage, by partition
+RECORDS = 16  # of usage, by partition
 LATER_US = 400 * 86_400_000_000
 SPREAD_S = 20.0
 
