@@ -22,6 +22,7 @@ from nanotally.streams.publisher_receipts import Found, find
 from nanotally.streams.redriving import History, Step, history, steps
 
 WAIT_S = 5.0
+CLOCKS_MS = 60_000  # by how much clocks of brokers may differ
 NOT_TAKEN = "not taken yet"
 
 
@@ -130,7 +131,7 @@ async def listed(environment: Environment, wanted: Wanted, limit: int) -> Listin
     async with TopicReader(environment.kafka, environment.prefix) as reader:
         done, bounds = await history(reader), await reader.bounds("rejects")
         listing = Listing(gone=any(first for first, _ in bounds.values()))
-        async for records in reader.stream("rejects", bounds):
+        async for records in reader.stream("rejects", await ranges_since(reader, "rejects", wanted.since_us)):
             for value in records.values:
                 record = codec.decode_one(value)[1]
                 if wanted.reason not in (None, record["reason"]):
@@ -144,6 +145,12 @@ async def listed(environment: Environment, wanted: Wanted, limit: int) -> Listin
                     listing.take(one, limit)
     listing.keep(limit)
     return listing
+
+
+async def ranges_since(reader: TopicReader, topic: str, since_us: int | None) -> dict[int, tuple[int, int]]:
+    """Offsets of an output of the payers' stage where records stand whose input was recorded then or later: they were
+    written after their input, by a broker whose clock may differ a little."""
+    return await (reader.bounds(topic) if since_us is None else reader.since(topic, since_us // 1000 - CLOCKS_MS))
 
 
 def _is_final(value: bytes | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from nanotally.schemas import catalog, codec
 from nanotally.schemas.catalog import HEADER_BYTES
-from nanotally.streams.commands.rejects_reading import Listing, Source, Wanted
+from nanotally.streams.commands.rejects_reading import Listing, Source, Wanted, ranges_since
 from nanotally.streams.dead_letters import STILL_UNPRICED, UNPRICED, Again, Place, Told, carried
 from nanotally.streams.domain.redriven import FLAG, offset_of
 from nanotally.streams.environment import Environment
@@ -34,7 +34,7 @@ async def listed_unpriced(environment: Environment, wanted: Wanted, limit: int) 
     known = (await asyncio.to_thread(told_of, environment.kafka, environment.prefix)).carried
     async with TopicReader(environment.kafka, environment.prefix) as reader:
         done = await history(reader)
-        ledger = await _read(reader, known)
+        ledger = await _read(reader, known, wanted.since_us)
         heads = {place: head for place in ledger.unpriced if (head := _head(done, place, ledger.taken)) is not None}
         hopeless = await _refused(reader, {head for place, head in heads.items() if head != place})
     listing = Listing()
@@ -59,12 +59,12 @@ def _head(done: History, place: Place, taken: Mapping[int, int]) -> Place | None
     return None if on_its_way or any(step.mended for _, step in followed) else head
 
 
-async def _read(reader: TopicReader, known: Mapping[int, int]) -> _Ledger:
+async def _read(reader: TopicReader, known: Mapping[int, int], since_us: int | None) -> _Ledger:
     """Streams the ledger. Only records that have the words in them are decoded. known: by partition the offset before
     which uses were charged in the installation that this one follows."""
     unpriced: dict[Place, bytes] = {}
     newest: dict[int, bytes] = {}
-    async for records in reader.stream("charges", await reader.bounds("charges")):
+    async for records in reader.stream("charges", await ranges_since(reader, "charges", since_us)):
         for value in records.values:
             writer = catalog.writer(value[:HEADER_BYTES]) if value else None
             if value is None or writer is None:

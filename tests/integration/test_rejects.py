@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import TopicPartition
 
 from nanotally.schemas import codec
 from nanotally.sinks.client import ClickHouse
@@ -64,21 +65,15 @@ class Letters:
         self.environment = found.environment
 
     def put(self, value: bytes, partition: int = HOME) -> str:
-        topic = self.environment.topic("usage")
-        asyncio.run(publish(self.environment.kafka, topic, {partition: [value]}))
-        worker = self.found.members["payers"]
-        before = read_committed(self.environment.kafka, topic, PARTITIONS)[partition].index(value)
-        until("it is taken", lambda: worker.positions().get(partition, 0) > before)
-        return f"{partition}-{self.offset_of(partition, value)}"
+        asyncio.run(publish(self.environment.kafka, self.environment.topic("usage"), {partition: [value]}))
+        until("it is rejected", lambda: bool(self.offsets_of(partition, value)))
+        return f"{partition}-{self.offsets_of(partition, value)[0]}"
 
-    def offset_of(self, partition: int, value: bytes) -> int:
-        """By what the ledger says: marks of transactions have offsets too."""
-        code, out, _ = self.found.run("rejects", "list", "--json", "--limit", "1000")
-        assert code == 0
-        for reject in json.loads(out)["rejects"]:
-            if json.loads(self.found.run("rejects", "show", reject["name"], "--json")[1])["bytes"] == value.hex():
-                return int(reject["name"].split("-")[1])
-        raise AssertionError("it was not rejected")
+    def offsets_of(self, partition: int, value: bytes) -> list[int]:
+        """Where these bytes were rejected, by what the stage says."""
+        values = read_committed(self.environment.kafka, self.environment.topic("rejects"), PARTITIONS)[partition]
+        rejects = [codec.decode_one(reject)[1] for reject in values]
+        return [reject["offset"] for reject in rejects if reject["value"] == value]
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         return self.found.run("rejects", *arguments)
@@ -233,6 +228,8 @@ def test_uses_without_a_price_are_redriven_once_there_is_one_under_their_own_ids
     activate(environment.kafka, environment.prefix, book)
     listed = json.loads(letters.run("list", "--unpriced", "--product", "school", "--json")[1])
     assert [r["name"] for r in listed["rejects"]] == [one, two] and listed["counts"] == {"unpriced": 2}
+    assert f"{two} " in letters.run("list", "--unpriced", "--since", listed["rejects"][1]["recorded_at"])[1]
+    assert "0 uses without a price" in letters.run("list", "--unpriced", "--since", "2100-01-01T00:00:00Z")[1]
     assert letters.run("redrive", "--unpriced", "--meter", "another")[2] == "0 redriven\n"
     code, out, err = letters.run("redrive", "--unpriced", "--meter", "lecture", "--note", "priced now")
     assert (code, err) == (0, "2 redriven\n")
@@ -306,7 +303,8 @@ def test_two_who_redrive_at_once_put_in_nothing_twice(letters: Letters) -> None:
     both = [letters.found.start_worker(name, command) for name in ("one", "two")]
     codes = {worker.process.wait(60) for worker in both}
     assert codes <= {0, ExitCode.UNAVAILABLE} and 0 in codes, [worker.log for worker in both]
-    assert letters.run("redrive", *names)[0] == 0
+    assert letters.run("redrive", "--reason", "wrong_partition")[2] == "0 redriven\n"
+    assert letters.run("redrive", *names[:2])[2] == "0 redriven, 2 were already\n"
     assert letters.usage() == before + len(payers)
     assert {letters.came_of(name) for name in names[:3]} == {"charged"}
 
@@ -357,3 +355,21 @@ def test_the_books_balance_with_all_that_was_redriven_and_clickhouse_tells_what_
     assert {(reason, product): n for reason, product, n in found} == expected
     assert expected["unpriced", "school"] == 1 and expected["wrong_scale", "news"] >= 1
     assert mended == [(1,)]
+
+
+def test_what_retention_took_is_said_and_clickhouse_still_has_it(letters: Letters) -> None:
+    kept, gone = letters.run("list", "--reason", "conflict", "--json")[1], letters.environment.topic("rejects")
+    (name,) = (one["name"] for one in json.loads(kept)["rejects"])
+    with admin.admin_client(letters.environment.kafka) as client:
+        client.delete_records({TopicPartition(gone, HOME): -1})
+    assert "older ones are gone from topic rejects by retention" in letters.run("list")[2]
+    code, _, err = letters.run("show", name)
+    assert code == ExitCode.NOT_FOUND and "the oldest records are gone by retention" in err
+    asked = err[err.index("SELECT") :].strip()
+    clickhouse = ClickHouse(address_of(letters.environment))
+    try:
+        ((reason, _, _, value),) = clickhouse.query(asked)
+    finally:
+        clickhouse.close()
+    assert reason == "conflict" and codec.decode_one(bytes.fromhex(value))[1]["event_id"] == "twice"
+    letters.found.reconcile()
