@@ -124,8 +124,11 @@ def _alone(name: str, value: bytes | None) -> None:
 
 
 def _carefully(writer: Schema, value: bytes, told: Any) -> None:
-    """`decode_one` reads it too. Of our own records' longs, which are written by nobody else, the columns are let keep
-    the low 64 bits, as fastavro does."""
+    """`decode_one` reads it too, with the fields of the current version. Of our own records' longs, which are written
+    by nobody else, the columns are let keep the low 64 bits, as fastavro does."""
+    current = catalog.schema(writer.name)
+    if writer is not current and told is not None:
+        told = fastavro.schemaless_reader(io.BytesIO(value[HEADER_BYTES:]), writer.parsed, current.parsed)
     try:
         assert codec.decode_one(value) == (writer.name, told), value.hex()
     except codec.InvalidDatum as e:
