@@ -167,18 +167,18 @@ class Splits:
             groups = group(key[0][missing], key[1][missing])
             first = missing[groups.first]
             texts = [column.take(pa.array(first)).to_pylist() for column in columns]
-            if is_plain(split) and (by is None or int(by[first].max()) < 0):
+            whose = np.full(len(first), -1) if by is None else by[first]
+            plain = np.flatnonzero(whose < 0) if is_plain(split) else first[:0]
+            new = np.full(len(first), -1)
+            if len(plain):
                 if split not in self._plain:
                     self._plain[split] = PlainSplit(split)
-                new = self._number_all(currency, self._plain[split].resolve(len(first), texts))
-            else:
-                made = [()] * len(first) if by is None else [writers[n] if n >= 0 else () for n in by[first].tolist()]
-                each = zip(zip(*texts, strict=True), made, strict=True)
-                one_by_one = [
-                    self.number(currency, resolve(split, dict(zip(fields, values, strict=True)), several))
-                    for values, several in each
-                ]
-                new = np.array(one_by_one, dtype=np.int64)
+                some = [[column[i] for i in plain.tolist()] for column in texts]
+                new[plain] = self._number_all(currency, self._plain[split].resolve(len(plain), some))
+            for i in np.flatnonzero(new < 0).tolist():
+                values = {field: column[i] for field, column in zip(fields, texts, strict=True)}
+                several = writers[whose[i]] if whose[i] >= 0 else ()
+                new[i] = self.number(currency, resolve(split, values, several))
             known.add((key[0][first], key[1][first]), new)
             numbers[missing] = new[groups.codes]
         return numbers if codes is None else numbers[codes]
