@@ -125,7 +125,8 @@ def create_topics(
             if count != wanted[topic.per]:
                 raise InvalidInput(
                     f"topic {prefix}{topic.name} has {count} partitions, not {wanted[topic.per]}; their number is "
-                    f"fixed at creation, since row keys and state hang on it: ask for {count}, or take another prefix"
+                    f"fixed at creation, since row keys and state hang on it: ask for {count}, or go on with more in a "
+                    "new installation: `nanotally migrate` (docs/operations.md, 'More partitions')"
                 )
         missing = [topic for topic in TOPICS if topic.name not in there]
         if missing:
@@ -230,7 +231,7 @@ def _uneven(counts: Mapping[str, int]) -> list[Finding]:
         Finding(
             topic.name,
             f"has {counts[topic.name]} partitions, not {leaders[topic.per]}",
-            "the number cannot be mended; begin with another prefix",
+            "Kafka takes no partition away; go on in a new installation: `nanotally migrate` (docs/operations.md)",
         )
         for topic in TOPICS
         if topic.name in counts and leaders[topic.per] not in (None, counts[topic.name])

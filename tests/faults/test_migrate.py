@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,7 +32,8 @@ from tests.support.worker_process import workers
 pytestmark = pytest.mark.slow
 
 WIDE = 8
-BEGAN = datetime.now(UTC) - timedelta(hours=2)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+BEGAN = max(datetime.now(UTC) - timedelta(hours=2), TODAY)
 STAGES = ("payers", "accounts", "sink")
 
 
@@ -211,6 +213,32 @@ def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installatio
     assert counts(old, 4)["rejected.wrong_partition"] > 0  # of six partitions, another one than of four
     assert counts(new, WIDE)["charged"] > 0
     wide.reconcile()
+
+
+def test_in_the_last_hour_of_a_period_the_new_installation_begins_with_the_next_one(
+    world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = world.environment, wide.environment
+    start(world)
+    publish(old, range(100))
+    until("the old uses are charged", lambda: counts(old, 4)["charged"] == 100)
+    midnight = TODAY + timedelta(days=1)
+    late_us = int(midnight.timestamp() - 1800) * 1_000_000
+    clock = SimpleNamespace(time_ns=lambda: late_us * 1000, monotonic=time.monotonic, sleep=time.sleep)
+    monkeypatch.setattr("nanotally.streams.commands.migrate.time", clock)
+    code, out, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew", "--json")
+    assert code == ExitCode.OK, err
+    told = json.loads(out)
+    assert (told["ids"], told["closed_to"][:10]) == (100, midnight.isoformat()[:10])
+    assert not any("running" in one for one in told["begins_anew"])
+    publish(new, range(50, 150))
+    start(wide)
+    until("the new uses are charged", lambda: counts(new, WIDE)["charged"] == 50)
+    assert counts(new, WIDE)["duplicate"] == 50
+    booked = {record["booked_at"] for record in charges(new, WIDE)["charged"]}
+    assert booked == {int(midnight.timestamp()) * 1_000_000}  # in the period that begins, not in the one settled
+    wide.reconcile()
+    world.reconcile()
 
 
 def test_uses_that_still_come_are_told_and_nothing_is_moved(world: Installed, wide: Installed) -> None:
