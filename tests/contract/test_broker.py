@@ -11,6 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.produce import ProduceRequest
 
 from nanotally.streams import admin
 from nanotally.streams.domain.records import Emission
@@ -460,3 +461,59 @@ def test_the_offsets_of_a_group_are_those_of_committed_transactions(run: Any) ->
         await successor.close()
 
     run(scenario)
+
+
+def test_a_batch_that_comes_again_is_written_once_and_is_known_for_a_while_only(run_in_time: Any) -> None:
+    async def scenario(subject: Subject) -> None:
+        owner = await subject.broker.fence("payers", 0)
+        batches = Batches(owner)
+        await batches.begin()
+        assert [await batches.write(b"a"), await batches.write(b"b")] == [0, 1]
+        assert [await batches.again(0), await batches.again(1)] == [0, 1]
+        rest = [b"%d" % n for n in range(6)]
+        for value in rest:
+            await batches.write(value)
+        assert await batches.again(0) == -1
+        await finish(owner, Taken("usage", 0, 1))
+        await shows(subject.broker, "charges", 0, [b"a", b"b", *rest])
+        await owner.close()
+
+    run_in_time(scenario)
+
+
+class Batches:
+    """Writes batches of one record to charges[0] in a transaction, and the very same requests again. Gives offsets; -1
+    where the broker does not tell one."""
+
+    def __init__(self, owner: Any) -> None:
+        self.owner = owner
+        self.sent: list[Any] = []
+
+    async def begin(self) -> None:
+        if not isinstance(self.owner, SimTransactions):
+            self.client, self.send = self.owner._producer.client, self.owner._producer.client.send
+            self.client.send = self._send
+            await self.owner._producer.begin_transaction()
+
+    async def _send(self, node_id: Any, request: Any, **options: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            self.sent.append((node_id, request))
+        return await self.send(node_id, request, **options)
+
+    async def write(self, value: bytes) -> int:
+        if isinstance(self.owner, SimTransactions):
+            self.sent.append(value)
+            return await self.again(len(self.sent) - 1)
+        (batch,) = self.owner._batches(charges(value))
+        topic = self.owner._prefix + "charges"
+        placed = await self.owner._producer.send_batch(batch, topic, partition=0)
+        return int((await placed).offset)
+
+    async def again(self, number: int) -> int:
+        if isinstance(self.owner, SimTransactions):
+            kafka, writer = self.owner.kafka, self.owner.writer
+            pairs = [(None, self.sent[number])]
+            return await kafka.produce(writer, self.owner.epoch, "charges", 0, number, pairs)
+        response = await self.send(*self.sent[number])
+        ((_, ((_, error, offset, *_),)),) = response.topics
+        return -1 if error else int(offset)
