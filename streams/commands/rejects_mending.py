@@ -32,7 +32,9 @@ def mended(found: Source, file: str, book: RuleBook) -> Again:
     try:
         record = usage_record(wanted, KnownMeters(book), None, None, datetime.now(UTC))
     except (InvalidUse, TypeError) as e:
-        raise InvalidInput(f"{found.name}: {file}: {e}") from e
+        field = getattr(e, "field", "")
+        named = f"{field}: {e}" if field not in str(e) else str(e)
+        raise InvalidInput(f"{found.name}: {file}: {named}") from e
     return Again(found.place, found.reason, record["payer"], record["event_id"], datum(record), mended=True)
 
 

@@ -133,7 +133,11 @@ def test_a_use_of_a_wrong_scale_is_mended_once_and_charged(letters: Letters, tmp
         and f"would be rejected again (wrong_scale): mend it (nanotally rejects mend {name})" in err
     )
     code, _, err = letters.run("mend", name, "--use", file(tmp_path, quantity="1.5"))
-    assert code == ExitCode.INVALID and "1.5 page is finer than meter page.view allows" in err
+    assert (
+        code == ExitCode.INVALID
+        and f"{name}: " in err
+        and "quantity: 1.5 page is finer than meter page.view allows" in err
+    )
     before = letters.usage()
     code, out, err = letters.run("mend", name, "--use", file(tmp_path, quantity="1"), "--note", "old app")
     assert (code, err) == (0, "1 redriven\n") and out.startswith(f"{name} redriven as scale, to {HOME}-")
