@@ -32,7 +32,7 @@ rejects_app = typer.Typer(
     name="rejects", help="List, show, mend and redrive what could not be used.", no_args_is_help=True
 )
 
-AT_ONCE = 100_000
+AT_ONCE = 20_000
 
 Why = Annotated[str, typer.Option("--note", help="Why, for people; kept with the history.")]
 Name = Annotated[str, typer.Argument(help="PARTITION-OFFSET in usage, as in 2-1047.")]

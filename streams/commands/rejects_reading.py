@@ -117,7 +117,7 @@ class Listing:
         """Counts it, and keeps it while it may be among the oldest `limit`."""
         self.counts[one.reason] += 1
         self.found.append(one)
-        if len(self.found) > 2 * limit + 1000:
+        if len(self.found) > limit + limit // 4 + 1000:
             self.keep(limit)
 
     def keep(self, limit: int) -> None:
