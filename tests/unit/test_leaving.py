@@ -83,6 +83,13 @@ def test_knobs_have_defaults_and_can_be_turned() -> None:
     assert Knobs.load({"NANOTALLY_TICKS": "off"}).ticks_s is None
 
 
+def test_added_partitions_are_left_aside_only_where_somebody_says_so() -> None:
+    assert not Knobs.load({"NANOTALLY_LEAVE_ADDED": "no"}).leave_added
+    assert Knobs.load({"NANOTALLY_LEAVE_ADDED": " Yes "}).leave_added
+    with pytest.raises(InvalidInput, match="NANOTALLY_LEAVE_ADDED: 'true' is neither yes nor no"):
+        Knobs.load({"NANOTALLY_LEAVE_ADDED": "true"})
+
+
 @pytest.mark.parametrize("text", ["", "many", "-1", "0", "1e3", "١"])
 def test_a_knob_that_is_no_number_is_named(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"NANOTALLY_REJECTS_PER_MINUTE: .* is no number above zero"):
