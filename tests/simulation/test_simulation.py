@@ -32,7 +32,7 @@ OF_REQUESTS = {
 }  # fmt: skip
 EFFECTS = {
     "left", "zombie fenced", "transaction aborted", "transaction timed out", "partition held back",
-    "rows there already", "insert killed",
+    "rows there already", "insert killed", "use redriven", "redriven use taken",
 }  # fmt: skip
 
 
