@@ -4,7 +4,8 @@ Light on purpose: a command that meets none loads nothing for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 _sources: Final[dict[Hashable, Callable[[], None]]] = {}  # by who asked for it
@@ -19,6 +20,17 @@ def look_up_in(source: Callable[[], None] | None, owner: Hashable) -> None:
         _sources.pop(owner, None)
     else:
         _sources[owner] = source
+
+
+@contextmanager
+def as_they_are() -> Iterator[None]:
+    """Whatever is set while the block runs ends with it: for processes that see several installations in turn."""
+    before = dict(_sources)
+    try:
+        yield
+    finally:
+        _sources.clear()
+        _sources.update(before)
 
 
 def look_up() -> bool:

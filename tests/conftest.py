@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nanotally.schemas import sources
 from nanotally.streams import admin
 from nanotally.streams.environment import Environment
 from tests.support.services import (
@@ -27,6 +28,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if NEED_SERVICES & set(getattr(item, "fixturenames", ())):
             item.add_marker("services")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sources_of_module() -> Iterator[None]:
+    """Where a module's installations look for unknown schemas is forgotten with their services."""
+    with sources.as_they_are():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def sources_of_test(sources_of_module: None) -> Iterator[None]:
+    """The same for what one test looks up: a later one in this process has another Kafka, or none."""
+    with sources.as_they_are():
+        yield
 
 
 @pytest.fixture(scope="session")

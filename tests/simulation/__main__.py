@@ -81,10 +81,10 @@ def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
     """Seeds side by side; stops at the first that fails. An interrupt ends it with what it came to: that is no fault
     where it would never end by itself."""
     told = Told()
-    if not worlds:
-        print("worlds without end; interrupt it to see what they came to", flush=True)
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, told.stop)
+    if not worlds:
+        print("worlds without end; interrupt it to see what they came to", flush=True)
     pool = ProcessPoolExecutor(processes, initializer=leave_interrupts)
     try:
         failed = first_that_fails(pool, told, seeds, processes, worlds, bug)
