@@ -82,4 +82,5 @@ class Group:
             for worker in list(self.members):
                 if worker.silent_since_s is not None and now_s - worker.silent_since_s > SESSION_S:
                     self.world.say(self.name, f"{worker.name} is taken for dead")
-                    self.leave(worker)
+                    self.members.remove(worker)  # one that waits to join is answered all the same, and finds out then
+                    self.rebalance()
