@@ -8,6 +8,7 @@ python -m tests.simulation --mutants [NAME...]"""
 from __future__ import annotations
 
 import argparse
+import gc
 import itertools
 import os
 import signal
@@ -85,7 +86,7 @@ def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
         signal.signal(kind, told.stop)
     if not worlds:
         print("worlds without end; interrupt it to see what they came to", flush=True)
-    pool = ProcessPoolExecutor(processes, initializer=leave_interrupts)
+    pool = ProcessPoolExecutor(processes, initializer=begin)
     try:
         failed = first_that_fails(pool, told, seeds, processes, worlds, bug)
     finally:
@@ -99,8 +100,11 @@ def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
     return 1
 
 
-def leave_interrupts() -> None:
-    """What is interrupted is the process that tells what was found; it ends the others."""
+def begin() -> None:
+    """A process that runs worlds. What is interrupted is the one that tells what was found; it ends the others. Worlds
+    leave little behind: looking for it less often takes a seventh less time."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
