@@ -496,9 +496,16 @@ class Batches:
             await self.owner._producer.begin_transaction()
 
     async def _send(self, node_id: Any, request: Any, **options: Any) -> Any:
-        if isinstance(request, ProduceRequest):
-            self.sent.append((node_id, request))
-        return await self.send(node_id, request, **options)
+        response = await self.send(node_id, request, **options)
+        if isinstance(request, ProduceRequest) and not self._placed(response)[0]:
+            self.sent.append((node_id, request))  # what a new partition's leader does not take yet comes once more
+        return response
+
+    @staticmethod
+    def _placed(response: Any) -> tuple[int, int]:
+        """Error code and offset of a batch."""
+        ((_, ((_, error, offset, *_),)),) = response.topics
+        return int(error), int(offset)
 
     async def write(self, value: bytes) -> int:
         if isinstance(self.owner, SimTransactions):
@@ -514,6 +521,5 @@ class Batches:
             kafka, writer = self.owner.kafka, self.owner.writer
             pairs = [(None, self.sent[number])]
             return await kafka.produce(writer, self.owner.epoch, "charges", 0, number, pairs)
-        response = await self.send(*self.sent[number])
-        ((_, ((_, error, offset, *_),)),) = response.topics
-        return -1 if error else int(offset)
+        error, offset = self._placed(await self.send(*self.sent[number]))
+        return -1 if error else offset
