@@ -15,7 +15,6 @@ from nanotally.streams.domain import validation
 from nanotally.streams.domain.admission import CODE, DUPLICATE, REJECTED, TAKEN, Admitted, later_rejects
 from nanotally.streams.domain.controls import Redrive, redrive_at
 from nanotally.streams.domain.matching import NO_TARIFF, UNKNOWN_METER
-from nanotally.streams.domain.pricing import Priced
 from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array, RawChunk
 from nanotally.streams.domain.redriven import STILL_UNPRICED, flag_of
 from nanotally.streams.domain.runs import UsageRun
@@ -70,22 +69,11 @@ class RedriveRun(UsageRun):
         return Admitted(verdict, np.maximum.accumulate(np.maximum(raise_to, state.watermark_us)))
 
     def _remember(self, uses: Uses, rows: Int64Array) -> None:
-        """Their ids were used when they came first; by now another use may have one of them."""
-
-    def _write(
-        self,
-        uses: Uses,
-        end: int,
-        rule: Int64Array,
-        verdict: Int64Array,
-        booked_at: Int64Array,
-        priced: Priced,
-        places: Int64Array,
-    ) -> None:
-        super()._write(uses, end, rule, verdict, booked_at, priced, places)
-        for row in np.flatnonzero(verdict[:end] == TAKEN).tolist():
+        """Takes their old offsets as redriven. Their ids were used when they came first; by now another use may have
+        one of them."""
+        for row in rows.tolist():
             self.state.redriven.add(self.from_offsets[row])
-            self.state.counts["redriven"] += 1
+        self.state.counts["redriven"] += len(rows)
 
     def _reject(self, place: int, reason: str, uses: Uses, row: int, rule: int) -> None:
         if reason == STILL_UNPRICED:

@@ -112,7 +112,7 @@ class UsageRun:
         )
 
     def _remember(self, uses: Uses, rows: Int64Array) -> None:
-        """Takes the ids of the rows as used."""
+        """Notes by what repeats of the rows will be told: their ids."""
         high, low = uses.id_hash
         self.state.seen.add((high[rows], low[rows]), uses.content_hash[rows], uses.occurred_at_us[rows])
 
