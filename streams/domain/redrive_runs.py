@@ -19,6 +19,7 @@ from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array, Ra
 from nanotally.streams.domain.redriven import STILL_UNPRICED, flag_of
 from nanotally.streams.domain.runs import UsageRun
 from nanotally.streams.domain.uses import Uses
+from nanotally.streams.domain.windows import iso
 
 if TYPE_CHECKING:
     from nanotally.streams.domain.outputs import Outputs
@@ -84,7 +85,7 @@ class RedriveRun(UsageRun):
     def _missing(self, uses: Uses, row: int, rule: int) -> str:
         """Why a use still finds no price, and what to do."""
         product, meter = (uses.column(name)[row].as_py() for name in ("product", "meter"))
-        at = f"at occurred_at {int(uses.occurred_at_us[row])} us"
+        at = f"at {iso(int(uses.occurred_at_us[row]))}"
         if self.state.book is None:
             return (
                 f"there is no rule book in force, so none prices product {product[:80]!r}; activate one, and redrive it"

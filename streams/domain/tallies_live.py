@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import numpy as np
 from nanotally.streams.domain.decimals import decimal_text
 from nanotally.streams.domain.tallies_level import Level, Rows
 from nanotally.streams.domain.tallies_rows import SeriesTable, money_by_name
-from nanotally.streams.domain.windows import Calendar
+from nanotally.streams.domain.windows import Calendar, iso
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # (start, end, series) -> count, quantity, amount in nanos
 _Windows = dict[tuple[int, int, int], list[int]]
 
@@ -95,8 +93,4 @@ def _sorted(windows: _Windows, series: SeriesTable) -> list[tuple[tuple[int, int
 
 
 def _period(name: str, start_us: int, end_us: int) -> dict[str, str]:
-    return {f"{name}_start": _iso(start_us), f"{name}_end": _iso(end_us)}
-
-
-def _iso(at_us: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at_us)).isoformat().replace("+00:00", "Z")
+    return {f"{name}_start": iso(start_us), f"{name}_end": iso(end_us)}

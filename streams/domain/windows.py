@@ -155,3 +155,8 @@ def clock_changes(name: str) -> tuple[Int64Array, Int64Array]:
 def _offset_s(zone: ZoneInfo, at_s: int) -> int:
     offset = datetime.fromtimestamp(at_s, zone).utcoffset() or timedelta(0)
     return offset.days * 86_400 + offset.seconds
+
+
+def iso(at_us: int) -> str:
+    """An instant for people and documents, as in 2026-11-21T08:00:00Z."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=at_us)).isoformat().replace("+00:00", "Z")

@@ -102,7 +102,7 @@ def test_before_there_is_a_price_it_is_rejected_changes_nothing_and_may_be_tried
     assert bench.reasons() == ["still_unpriced"] * 3
     details = [reject["detail"] for reject in bench.of("Reject")]
     assert all("the rule book in force (0) has no rule for the use" in detail for detail in details[:2])
-    assert "no meter 'gone' for product 'news'" in details[2]
+    assert "no meter 'gone' for product 'news' at 2026-11-07T00:00:00Z; publish a version" in details[2]
     assert state.watermark_us == watermark and not len(state.redriven) and state.counts["redriven"] == 0
     bench.books[1] = second()
     bench.take(activate(bench.books[1]), redrive(1, USE))
