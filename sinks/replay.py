@@ -44,6 +44,8 @@ class _Target:
     sink: SinkPartition
     topic: str
     partition: int
+    first: int = 0  # the oldest offset that Kafka held at the start,
+    held: int = 0  # and the one after the newest, which may be a transaction's marker
     end: int = 0  # after the newest record that was read
     waiting: list[Records] = field(default_factory=list)
     records: int = 0
@@ -85,7 +87,7 @@ async def _topic(
     targets: dict[int, _Target] = {}
     for partition, (first, end) in (await reader.bounds(topic)).items():
         warehouse = ClickHouseWarehouse(address_of(environment), identity)
-        target = targets[partition] = _Target(SinkPartition(topic, partition, warehouse), topic, partition)
+        target = targets[partition] = _Target(SinkPartition(topic, partition, warehouse), topic, partition, first, end)
         rest.append(target)
         position = await target.sink.open()
         if first > position:
@@ -118,16 +120,18 @@ def _skip(topic: str, partition: int, warehouse: ClickHouseWarehouse, first: int
 
 
 async def _check(environment: Environment, targets: Sequence[_Target]) -> None:
-    """That every partition is written up to its newest record, by asking Kafka once more."""
+    """That every partition is written up to the newest record that it held at the start: where nothing was read from
+    what it held, by asking Kafka once more."""
     async with TopicReader(environment.kafka, environment.prefix) as reader:
         for target in targets:
-            first, end = (await reader.bounds(target.topic))[target.partition]
             at = target.sink.position
-            if at < target.end or (
-                at == 0 and end > first and await reader.read(target.topic, target.partition, 0, 1.0)
-            ):
+            missing = at < target.end
+            if not missing and at <= target.first < target.held:
+                again = await reader.read(target.topic, target.partition, target.first, 1.0)
+                missing = bool(again) and again[0].offset < target.held
+            if missing:
                 raise Transient(
-                    f"{target.topic}[{target.partition}] is written to offset {at} of {end} only: run it again"
+                    f"{target.topic}[{target.partition}] is written to offset {at} of {target.held} only: run it again"
                 )
 
 

@@ -22,7 +22,7 @@ WAIT_S = 10.0
 
 def reconcile(
     wait: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How long to wait until accounts and sink have caught up.")
+        float, typer.Option(metavar="SECONDS", help="How long to wait until payers, accounts and sink have caught up.")
     ] = WAIT_S,
     ledger: Annotated[bool, typer.Option("--ledger", help="Kafka only: leave ClickHouse out.")] = False,
     as_json: AsJson = False,
@@ -39,6 +39,11 @@ def reconcile(
     report = Report()
     report.add(check_all(material))
     report.notes += [f"topic {t} has lost its oldest rows; they are not compared" for t in sorted(material.expired)]
+    if material.waiting_uses:
+        report.notes.append(
+            f"{material.waiting_uses:,} records of usage are not priced yet, and not compared; `nanotally doctor` "
+            "tells how far the workers are"
+        )
     if not ledger:
         report.add(compare_tables(address_of(environment), expected_rows(material), wait))
     if as_json:
@@ -88,6 +93,7 @@ def _document(report: Report, material: Material) -> dict[str, Any]:
             for c in report.checks
         ],
         "notes": report.notes,
+        "waiting_uses": material.waiting_uses,
         "charges": sum(fold.charges for fold in material.folds.values()),
         "paid_nanos": {
             name.removeprefix("paid."): sum(f.sums.get(name, 0) for f in material.folds.values())

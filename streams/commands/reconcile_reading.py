@@ -1,17 +1,18 @@
-"""Reads what a reconciliation compares, in an order that makes it whole while the stages go on: first what the
-accounts wrote and the ledger, each up to a chunk record, then what must be there by then."""
+"""Reads what a reconciliation compares, in an order that makes it whole while the stages go on: once they have taken
+what there was, what the accounts wrote and the ledger, each up to a chunk record, then what must be there by then."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from nanotally.schemas import codec
-from nanotally.streams.commands.positions import accounts_positions
+from nanotally.streams.commands.positions import StagePosition, accounts_positions, payers_positions
 from nanotally.streams.domain.reconciling import Check
 from nanotally.streams.domain.reconciling_ledger import LedgerFold
 from nanotally.streams.domain.reconciling_payers import Beside
@@ -35,14 +36,17 @@ RECORD_OF = {
 
 
 async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Material:
-    """Everything, each partition up to its newest chunk record. wait_s: how long to wait for the accounts' stage to
-    take the earnings that are there at the start. Raises Transient and NotFound as TopicReader."""
-    await _accounts_caught_up(reader, wait_s)
+    """Everything, each partition up to its newest chunk record. wait_s: how long to wait for the payers' stage to take
+    the uses that are there at the start, and for the accounts' stage to take the earnings of them. Raises Transient and
+    NotFound as TopicReader."""
+    until = asyncio.get_running_loop().time() + wait_s
+    waiting_uses = await _caught_up(partial(payers_positions, reader), until)
+    await _caught_up(partial(accounts_positions, reader), until)
     account_rows = await reader.read_all("account_tallies")
     chunks = {q: _last_chunk(records) for q, records in account_rows.items()}
     folds = await _fold_ledger(reader, books)
     counts = {p: fold.cut.chunk["counts"] if fold.cut else {} for p, fold in folds.items()}
-    material = Material(books, folds)
+    material = Material(books, folds, waiting_uses=waiting_uses)
     beside: dict[str, dict[int, pl.DataFrame]] = {}
     for topic in ("rejects", "payer_tallies", "statements"):
         wanted = {p: counts[p].get(f"rows.{topic}", 0) for p in folds}
@@ -74,17 +78,17 @@ async def _redrives(reader: TopicReader, check: Check) -> pl.DataFrame | None:
     return _frame("redrives", (await reader.read_all("redrives"))[0], check)
 
 
-async def _accounts_caught_up(reader: TopicReader, wait_s: float) -> None:
-    """Waits until the accounts' stage has taken all earnings that are there now, or the time is up."""
-    if wait_s <= 0:
-        return
-    loop = asyncio.get_running_loop()
-    until = loop.time() + wait_s
-    target = {p.partition: p.end for p in await accounts_positions(reader)}
-    while loop.time() < until:
-        if all(p.next_offset >= target[p.partition] for p in await accounts_positions(reader)):
-            return
+async def _caught_up(positions: Callable[[], Awaitable[Sequence[StagePosition]]], until: float) -> int:
+    """Waits until a stage has taken all that is there now, or the time is up; gives how many records it has not taken,
+    counted by offsets."""
+    asked = await positions()
+    target = {p.partition: p.end for p in asked}
+    while waiting := sum(max(0, target[p.partition] - p.next_offset) for p in asked):
+        if asyncio.get_running_loop().time() >= until:
+            return waiting
         await asyncio.sleep(0.2)
+        asked = await positions()
+    return 0
 
 
 def _last_chunk_of(values: list[bytes | None]) -> int | None:

@@ -39,7 +39,8 @@ class AccountsPartition:
 class Material:
     """What was read. folds, beside: by partition of usage; accounts: by partition of earnings; earnings: all rows,
     with `source` and `partition`; reading: what could not be read; expired: partitions by topic whose oldest rows
-    are gone, so that they cannot be compared; redrives: rows of that topic, None where it was never made."""
+    are gone, so that they cannot be compared; redrives: rows of that topic, None where it was never made; waiting_uses:
+    records of usage that the payers' stage has not taken yet, so that nothing can be said of them."""
 
     books: Sequence[RuleBook]
     folds: dict[int, LedgerFold]
@@ -49,6 +50,7 @@ class Material:
     reading: Check = field(default_factory=lambda: Check("records can be read"))
     expired: dict[str, list[int]] = field(default_factory=dict)
     redrives: pl.DataFrame | None = None
+    waiting_uses: int = 0
 
     @property
     def settings(self) -> Settings | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from nanotally.sinks.sink import address_of
 from nanotally.sinks.tables import TABLES_BY_TOPIC
 from nanotally.streams import admin
 from nanotally.streams.errors import ExitCode
+from nanotally.streams.publisher_ledger import TopicReader
 from tests.support.installed import Installed, installed, until
 from tests.support.services import Addresses, drop_database, fresh_database
 
@@ -74,6 +77,34 @@ def test_another_database_is_filled_from_the_topics_and_equals_the_first(running
     running.reconcile(another)
     running.stop("sink of another")
     assert content(running, another) == content(running, running.environment.database)
+
+
+def test_uses_that_come_while_a_database_is_filled_are_left_to_its_sink(
+    services: Addresses, another: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a partition was empty when it began: what Kafka holds at the end says nothing about the beginning."""
+    with installed(services, tmp_path) as world:
+        bounds, come = TopicReader.bounds, iter([True])
+
+        def uses_come() -> None:
+            world.use(200)
+            _, _, err = world.run("reconcile", "--ledger", "--wait", "0.1")
+            assert "204 records of usage are not priced yet, and not compared" in err  # a control each
+            world.start("payers", "payers")
+            world.start("accounts", "accounts")
+            world.reconcile_ledger()
+
+        async def with_uses_after_the_charges(reader: TopicReader, topic: str) -> dict[int, tuple[int, int]]:
+            if topic == "payer_tallies" and next(come, False):
+                await asyncio.to_thread(uses_come)
+            return await bounds(reader, topic)
+
+        monkeypatch.setattr(TopicReader, "bounds", with_uses_after_the_charges)
+        code, _, err = world.run("sink", "replay", "--database", another)
+        assert (code, err) == (0, "")
+        world.start("sink", "sink", NANOTALLY_DATABASE=another)
+        world.reconcile(another)
+        assert content(world, another)["charges"][0] == 200
 
 
 def test_what_the_topics_forgot_is_told_and_the_rest_goes_on(running: Installed, another: str) -> None:

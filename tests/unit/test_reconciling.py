@@ -56,6 +56,17 @@ def test_it_does_not_matter_how_far_the_accounts_have_come() -> None:
     assert behind.report().clean
 
 
+def test_uses_that_the_payers_stage_has_not_taken_are_counted_and_compared_with_nothing() -> None:
+    world = SOUND.copy()
+    assert world.material().waiting_uses == 0
+    taken = world.material().folds[1].cut
+    assert taken
+    world.ends["usage", 1] = taken.chunk["next_offset"]
+    world.write("usage", 1, [b"one", b"two", b"three"])
+    assert world.material().waiting_uses == 3
+    assert world.report().clean
+
+
 def test_what_was_written_after_the_chunk_records_does_not_disturb() -> None:
     later = SOUND.copy()
     for topic, record in (("payer_tallies", "Tally"), ("statements", "Statement"), ("rejects", "Reject")):
