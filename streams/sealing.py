@@ -11,6 +11,7 @@ from kafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLarg
 
 from nanotally.streams import admin
 from nanotally.streams.errors import Transient
+from nanotally.streams.installation import told_of
 from nanotally.streams.pipeline.ticks import tick
 
 SETTING = "max.message.bytes"
@@ -38,6 +39,20 @@ def unseal(bootstrap: str, topic: str) -> None:
     """Lets records in again. Raises Transient."""
     (bytes_max,) = (t.settings[SETTING] for t in admin.TOPICS if t.name == "usage")
     _set(bootstrap, topic, bytes_max)
+
+
+def why_sealed(bootstrap: str, prefix: str) -> str:
+    """What to say of a topic `usage` that takes no records: where the installation goes on, as far as that is known."""
+    said = f"topic {prefix}usage is sealed, no ticks are sent until it takes records again"
+    try:
+        told = told_of(bootstrap, prefix)
+    except Transient as e:
+        return f"{said}; where the installation goes on cannot be asked just now ({e})"
+    if told.moved_to:
+        return f"{said}: this installation was moved to {told.moved_to!r} and goes on there"
+    if told.moving:
+        return f"{said}: `nanotally migrate` is moving this installation to {told.moving['to']!r}"
+    return f"{said}: somebody set its {SETTING} so low that it takes none; `nanotally doctor` says what it should be"
 
 
 def _set(bootstrap: str, topic: str, value: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
 import socket
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import faust
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from nanotally.streams import sealing
 from nanotally.streams.environment import DATABASE, Environment
 from nanotally.streams.pipeline import ticks, transport, web
 from nanotally.streams.pipeline.clock import Clock, SystemClock
@@ -158,12 +161,21 @@ def _follow_rebalances(app: StageApp) -> None:
 
 
 def _add_ticks(app: StageApp, interval_s: float) -> None:
-    topic = app.topic(app.environment.topic(ticks.TOPIC))
+    environment = app.environment
+    topic = environment.topic(ticks.TOPIC)
 
-    async def send(partition: int, value: bytes) -> None:
-        await (await topic.send(value=value, partition=partition))
+    async def send(partition: int, value: bytes) -> bool:
+        producer = await app.maybe_start_producer()
+        try:
+            await producer.send_and_wait(topic, None, value, partition=partition, timestamp=None, headers=None)
+        except (MessageSizeTooLargeError, RecordListTooLargeError):  # of a tick: it is sealed
+            return False
+        return True
 
-    rounds = ticks.Ticks(send)
+    async def why_sealed() -> str:
+        return await asyncio.to_thread(sealing.why_sealed, environment.kafka, environment.prefix)
+
+    rounds = ticks.Ticks(send, why_sealed)
 
     async def tick() -> None:
         await rounds.round(app.health())

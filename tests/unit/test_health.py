@@ -157,14 +157,19 @@ def test_metrics_leave_out_what_is_not_known_yet() -> None:
     assert "nanotally_watermark_seconds{" not in text
 
 
+async def no_seal() -> str:
+    raise AssertionError("nothing is sealed")
+
+
 def test_a_partition_gets_a_tick_for_each_interval_in_which_nothing_else_came() -> None:
     sent: list[tuple[int, bytes]] = []
 
-    async def send(partition: int, value: bytes) -> None:
+    async def send(partition: int, value: bytes) -> bool:
         sent.append((partition, value))
+        return True
 
     async def scenario() -> None:
-        ticks = Ticks(send)
+        ticks = Ticks(send, no_seal)
         await ticks.round([health(position=10)])  # was it quiet before? not known
         await ticks.round([health(position=10)])
         assert sent == [(2, tick(2, 10))]
@@ -176,5 +181,35 @@ def test_a_partition_gets_a_tick_for_each_interval_in_which_nothing_else_came() 
         assert len(sent) == 2
         await ticks.round([health(position=15), health(topic="charges", partition=3)])
         assert sent[2:] == [(2, tick(2, 15))]
+
+    asyncio.run(scenario())
+
+
+def test_a_sealed_topic_gets_one_probe_a_round_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    sent: list[int] = []
+    sealed = True
+
+    async def send(partition: int, value: bytes) -> bool:
+        sent.append(partition)
+        return not sealed
+
+    async def why_sealed() -> str:
+        return "it goes on elsewhere"
+
+    async def scenario() -> None:
+        nonlocal sealed
+        ticks = Ticks(send, why_sealed)
+        quiet = [health(partition=partition, position=10) for partition in range(3)]
+        for _ in range(4):
+            await ticks.round(quiet)
+        assert sent == [0, 0, 0]
+        assert caplog.messages == ["it goes on elsewhere"]
+        sealed = False
+        await ticks.round(quiet)
+        assert sent[3:] == [0, 1, 2]
+        assert caplog.messages[1:] == ["usage takes records again: ticks go on"]
+        sealed = True
+        await ticks.round([health(partition=0, position=11)])
+        assert caplog.messages[2:] == ["it goes on elsewhere"]
 
     asyncio.run(scenario())
