@@ -5,6 +5,9 @@ the statements that undo them. Statements can be repeated (IF NOT EXISTS, OR REP
 around DDL, so a migration that broke off is run again from its start. The table `migrations` says which were applied,
 with the hash of the file, so that a file changed afterwards is refused.
 
+Versions of one major version work side by side on one database. So its migrations only add (tables, views, columns with
+a default), and a version goes on with a database that has later ones than it knows: it writes the columns it knows.
+
     python -m nanotally.sinks.migrate [--down-to NUMBER]
 """
 
@@ -82,15 +85,19 @@ def migrate(
 ) -> list[str]:
     """Creates the database where it is missing and applies what is missing in it; gives the names of what was applied.
 
-    Raises Transient where ClickHouse does not answer within a minute, BrokenInvariant where what was applied is not
-    what the files say (changed, missing, out of order)."""
+    Those that a newer version has applied beyond the files stay, and are told to `say`. Raises Transient where
+    ClickHouse does not answer within a minute, BrokenInvariant where what was applied is not what the files say
+    (changed, missing, out of order)."""
     known = migrations(folder)
     address = Address(native, database, user, password)
     patiently(lambda: _create_database(address), "applying migrations")
     clickhouse = ClickHouse(address)
     try:
+        clickhouse.run(_TABLE)
         done = _applied(clickhouse)
-        _check(known, done, database)
+        later = _check(known, done, database)
+        if later:
+            say(f"a newer version has applied {', '.join(later)}, which only adds: this version goes on")
         for migration in known[len(done) :]:
             say(f"applying {migration}")
             for statement in migration.forward:
@@ -109,12 +116,19 @@ def migrate(
 def reverse(
     native: str, database: str, down_to: int, user: str = "default", password: str = "", *, folder: Path = FOLDER
 ) -> list[str]:
-    """Undoes the migrations above the number, the last one first; gives their names. What their tables held is gone."""
+    """Undoes the migrations above the number, the last one first; gives their names. What their tables held is gone.
+
+    Raises InvalidInput where a newer version has applied some, since that alone knows how to undo them."""
     known = migrations(folder)
     clickhouse = ClickHouse(Address(native, database, user, password))
     try:
+        clickhouse.run(_TABLE)
         done = _applied(clickhouse)
-        _check(known, done, database)
+        later = _check(known, done, database)
+        if later:
+            raise InvalidInput(
+                f"database {database} has {', '.join(later)} of a newer version: undo these with that version first"
+            )
         undone = [migration for migration in reversed(known[: len(done)]) if migration.number > down_to]
         for migration in undone:
             for statement in migration.reverse:
@@ -129,6 +143,15 @@ def reverse(
         clickhouse.close()
 
 
+def compared(clickhouse: ClickHouse) -> tuple[list[str], list[str]]:
+    """Names of the migrations that its database lacks, and of those that a newer version has applied to it.
+
+    Raises BrokenInvariant where what was applied is not what the files say."""
+    known, done = migrations(), _applied(clickhouse)
+    later = _check(known, done, clickhouse.address.database)
+    return [str(migration) for migration in known[len(done) :]], later
+
+
 def _create_database(address: Address) -> None:
     server = ClickHouse(replace(address, database="default"))
     try:
@@ -139,32 +162,27 @@ def _create_database(address: Address) -> None:
 
 def _applied(clickhouse: ClickHouse) -> dict[int, tuple[str, str]]:
     """Name and hash of what was applied, by number."""
-    clickhouse.run(_TABLE)
     rows = clickhouse.query("SELECT number, name, hash FROM migrations ORDER BY number")
     return {number: (name, digest) for number, name, digest in rows}
 
 
-def _check(known: list[Migration], done: dict[int, tuple[str, str]], database: str) -> None:
-    """That what was applied is the beginning of what is known."""
+def _check(known: list[Migration], done: dict[int, tuple[str, str]], database: str) -> list[str]:
+    """That what was applied is the beginning of what is known, or all of it and more; gives the names of the latter."""
     by_number = {migration.number: migration for migration in known}
     for number, (name, digest) in done.items():
         migration = by_number.get(number)
-        if migration is None:
-            raise BrokenInvariant(
-                f"database {database} has migration {number:04d}_{name}, which this release does not know: it was "
-                f"migrated by a newer one; use that"
-            )
-        if (migration.name, migration.hash) != (name, digest):
+        if migration and (migration.name, migration.hash) != (name, digest):
             raise BrokenInvariant(
                 f"migration {migration} is not the file that was applied to database {database} (as {number:04d}_"
                 f"{name}): an applied migration is never changed; restore it and write a new one"
             )
-    if sorted(done) != list(range(1, len(done) + 1)):
-        missing = next(number for number in range(1, len(known) + 1) if number not in done)
+    missing = next((number for number in range(1, max(done, default=0)) if number not in done), 0)
+    if missing:
         raise BrokenInvariant(
-            f"database {database} has migration {max(done):04d} but not {by_number[missing]}: out of order; migrations "
-            f"are applied in order of their numbers"
+            f"database {database} has migration {max(done):04d} but not {by_number.get(missing, f'{missing:04d}')}: "
+            f"out of order; migrations are applied in order of their numbers"
         )
+    return [f"{number:04d}_{name}" for number, (name, _) in done.items() if number not in by_number]
 
 
 def main(arguments: list[str] | None = None) -> int:

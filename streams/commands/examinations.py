@@ -13,7 +13,7 @@ from pathlib import Path
 import urllib3
 
 from nanotally.sinks.client import ClickHouse
-from nanotally.sinks.migrate import migrations
+from nanotally.sinks.migrate import compared, migrations
 from nanotally.sinks.reconcile_queries import written
 from nanotally.sinks.tables import TABLES_BY_TOPIC
 from nanotally.streams import admin, installation, replication
@@ -29,7 +29,7 @@ from nanotally.streams.commands.positions import (
 )
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import STAGES, Environment
-from nanotally.streams.errors import NanotallyError, Transient
+from nanotally.streams.errors import BrokenInvariant, NanotallyError, Transient
 from nanotally.streams.pipeline.knobs import checkpoints_folder
 from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.retention import span
@@ -141,19 +141,24 @@ def _clickhouse(environment: Environment) -> Iterator[Finding]:
     try:
         ((release,),) = clickhouse.query("SELECT version()")
         yield Finding("ClickHouse", True, f"{address.native}: {release}, database {address.database}")
-        known, applied = migrations(), clickhouse.query("SELECT number, hash FROM migrations ORDER BY number")
-        hashes = [(m.number, m.hash) for m in known]
-        if applied == hashes:
-            yield Finding("migrations", True, f"{len(known)} applied")
-        elif applied == hashes[: len(applied)]:
-            said = f"{len(applied)} of {len(known)} applied"
-            yield Finding("migrations", False, said, "apply them: python -m nanotally.sinks.migrate")
-        else:
-            remedy = "use the version of nanotally that applied them, or another database (NANOTALLY_DATABASE)"
-            yield Finding("migrations", False, "those applied are not those of this version", remedy)
+        yield _migrations(clickhouse)
     finally:
         clickhouse.close()
     yield _http(environment)
+
+
+def _migrations(clickhouse: ClickHouse) -> Finding:
+    known = len(migrations())
+    try:
+        lacks, later = compared(clickhouse)
+    except BrokenInvariant as e:
+        remedy = "use the version of nanotally that applied them, or another database (NANOTALLY_DATABASE)"
+        return Finding("migrations", False, str(e), remedy)
+    if lacks:
+        said = f"{known - len(lacks)} of {known} applied"
+        return Finding("migrations", False, said, "apply them: python -m nanotally.sinks.migrate")
+    newer = f", and {', '.join(later)} of a newer version, which only adds" if later else ""
+    return Finding("migrations", True, f"{known} applied{newer}")
 
 
 def _http(environment: Environment) -> Finding:

@@ -84,14 +84,24 @@ def test_a_changed_migration_is_refused(address: Address, folder: Path) -> None:
     assert rows(address, "SELECT max(number) FROM migrations") == [(6,)]
 
 
-def test_a_database_of_a_newer_release_is_refused(address: Address, folder: Path) -> None:
+def test_a_database_of_a_newer_version_is_left_as_it_is(address: Address, folder: Path) -> None:
     add(folder, "0007_more.sql")
     migrate(address.native, address.database, folder=folder)
-    with pytest.raises(BrokenInvariant, match="0007_more, which this release does not know"):
+    said: list[str] = []
+    assert migrate(address.native, address.database, say=said.append) == []
+    assert said == ["a newer version has applied 0007_more, which only adds: this version goes on"]
+    with pytest.raises(InvalidInput, match="has 0007_more of a newer version: undo these with that version first"):
+        reverse(address.native, address.database, 5)
+    assert rows(address, "SELECT max(number) FROM migrations") == [(7,)]
+
+
+def test_migrations_out_of_order_are_refused(address: Address, folder: Path) -> None:
+    add(folder, "0007_more.sql")
+    add(folder, "0008_again.sql")
+    migrate(address.native, address.database, folder=folder)
+    rows(address, "DELETE FROM migrations WHERE number = 7")
+    with pytest.raises(BrokenInvariant, match="has migration 0008 but not 0007: out of order"):
         migrate(address.native, address.database)
-
-
-def test_migrations_out_of_order_are_refused(address: Address) -> None:
     rows(address, "DELETE FROM migrations WHERE number = 2")
     with pytest.raises(BrokenInvariant, match="not 0002_records: out of order"):
         migrate(address.native, address.database)
