@@ -39,11 +39,7 @@ def reconcile(
     report = Report()
     report.add(check_all(material))
     report.notes += [f"topic {t} has lost its oldest rows; they are not compared" for t in sorted(material.expired)]
-    if material.waiting_uses:
-        report.notes.append(
-            f"{material.waiting_uses:,} records of usage are not priced yet, and not compared; `nanotally doctor` "
-            "tells how far the workers are"
-        )
+    report.notes += _waiting(material)
     if not ledger:
         report.add(compare_tables(address_of(environment), expected_rows(material), wait))
     if as_json:
@@ -60,6 +56,18 @@ async def _read(environment: Environment, wait_s: float) -> Material:
         return await read(reader, books, wait_s)
 
 
+def _waiting(material: Material) -> list[str]:
+    """What to say of records of which nothing could be compared."""
+    told = "and not compared; `nanotally doctor` tells how far the workers are"
+    said = {
+        f"records of usage are not priced yet, {told}": material.waiting_uses,
+        f"records of earnings are not taken by the accounts' stage yet, {told}": material.waiting_earnings,
+        "records are in partitions of usage that were added: nothing is priced there, `nanotally migrate` carries them "
+        "over": material.added_uses,
+    }
+    return [f"{number:,} {what}" for what, number in said.items() if number]
+
+
 def _say(report: Report, material: Material) -> None:
     rows = [("ok" if c.clean else "BAD", c.name, f"{c.compared:,}", c.detail) for c in report.checks]
     table(("", "reconcile", "compared", "what it comes to"), rows, right=("compared",))
@@ -71,9 +79,8 @@ def _say(report: Report, material: Material) -> None:
     charges = sum(fold.charges for fold in material.folds.values())
     first = report.first
     if first is None:
-        typer.echo(
-            f"NOTHING MISSING: {charges:,} charges" if charges else "nothing is there yet, and nothing is missing"
-        )
+        said = f"NOTHING MISSING: {charges:,} charges" if charges else "nothing is there yet, and nothing is missing"
+        typer.echo(f"{said}, of what was taken so far" if material.waiting else said)
     else:
         typer.echo(f"FIRST DIFFERENCE {first}")
 
@@ -94,6 +101,8 @@ def _document(report: Report, material: Material) -> dict[str, Any]:
         ],
         "notes": report.notes,
         "waiting_uses": material.waiting_uses,
+        "waiting_earnings": material.waiting_earnings,
+        "added_uses": material.added_uses,
         "charges": sum(fold.charges for fold in material.folds.values()),
         "paid_nanos": {
             name.removeprefix("paid."): sum(f.sums.get(name, 0) for f in material.folds.values())

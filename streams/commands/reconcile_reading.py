@@ -18,6 +18,7 @@ from nanotally.streams.domain.reconciling_ledger import LedgerFold
 from nanotally.streams.domain.reconciling_payers import Beside
 from nanotally.streams.domain.reconciling_records import frame
 from nanotally.streams.domain.reconciling_run import AccountsPartition, Material
+from nanotally.streams.domain.reconciling_usage import KeptUsage
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.domain.windows import Calendar
 from nanotally.streams.errors import NotFound
@@ -41,12 +42,12 @@ async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Mat
     NotFound as TopicReader."""
     until = asyncio.get_running_loop().time() + wait_s
     waiting_uses = await _caught_up(partial(payers_positions, reader), until)
-    await _caught_up(partial(accounts_positions, reader), until)
+    waiting_earnings = await _caught_up(partial(accounts_positions, reader), until)
     account_rows = await reader.read_all("account_tallies")
     chunks = {q: _last_chunk(records) for q, records in account_rows.items()}
     folds = await _fold_ledger(reader, books)
     counts = {p: fold.cut.chunk["counts"] if fold.cut else {} for p, fold in folds.items()}
-    material = Material(books, folds, waiting_uses=waiting_uses)
+    material = Material(books, folds, waiting_uses=waiting_uses, waiting_earnings=waiting_earnings)
     beside: dict[str, dict[int, pl.DataFrame]] = {}
     for topic in ("rejects", "payer_tallies", "statements"):
         wanted = {p: counts[p].get(f"rows.{topic}", 0) for p in folds}
@@ -67,7 +68,22 @@ async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Mat
         )
     material.earnings = await _earnings(reader, counts, material.reading)
     material.redrives = await _redrives(reader, material.reading)
+    await _usage(reader, material)
     return material
+
+
+async def _usage(reader: TopicReader, material: Material) -> None:
+    """What `usage` still keeps of what was taken, and how much is in partitions of which there is no ledger."""
+    taken = {p: fold.cut.chunk["next_offset"] if fold.cut else 0 for p, fold in material.folds.items()}
+    bounds = await reader.bounds("usage")
+    material.usage = {p: KeptUsage(p, *bounds[p], position) for p, position in taken.items() if p in bounds}
+    ranges = {p: (first, min(end, taken.get(p, end))) for p, (first, end) in bounds.items()}
+    async for piece in reader.stream("usage", ranges):
+        if piece.partition in material.usage:
+            material.usage[piece.partition].add(piece.offsets, piece.values)
+        else:
+            controls = codec.split_by_schema(piece.values).get("Control", ())
+            material.added_uses += len(piece.values) - len(controls)
 
 
 async def _redrives(reader: TopicReader, check: Check) -> pl.DataFrame | None:
@@ -106,8 +122,8 @@ async def _fold_ledger(reader: TopicReader, books: list[RuleBook]) -> dict[int, 
     settings = books[0].settings if books else None
     calendar = Calendar(settings.zone) if settings else None
     finest = settings.windows[0] if settings else ""
-    bounds = await reader.bounds("charges")
-    folds = {p: LedgerFold(p, calendar, finest) for p in bounds}
+    bounds, kept = await reader.bounds("charges"), await reader.bounds("usage")
+    folds = {p: LedgerFold(p, calendar, finest, kept[p][0] if p in kept else 0) for p in bounds}
     async for piece in reader.stream("charges", bounds):
         folds[piece.partition].add(piece.offsets, piece.values)
     return folds

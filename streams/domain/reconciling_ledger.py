@@ -37,11 +37,13 @@ class Cut:
 
 @dataclass
 class LedgerFold:
-    """One partition of `charges`, read in order. windows: finest size of the tallies, by the calendar of the book."""
+    """One partition of `charges`, read in order. finest: size of the tallies, by the calendar of the book; usage_from:
+    oldest offset of `usage` that is kept."""
 
     partition: int
     calendar: Calendar | None
     finest: str
+    usage_from: int = 0
     cut: Cut | None = None
     charges: int = 0
     controls: int = 0
@@ -60,6 +62,7 @@ class LedgerFold:
         self._rows: list[pl.DataFrame] = []
         self.control_offsets: list[int] = []
         self._seen: list[Int64Array] = []  # usage offsets that have their outcome
+        self._uses: list[Int64Array] = []  # [n, 2]: usage offset and content hash of uses that `usage` still has
         self.redriven = RedrivenUses(self.partition)
         self._scopes = Chains("scope", self.partition, ("quantity", "over", "total", "charged"))
         self._splits = Chains("split", self.partition, ("base",))
@@ -90,6 +93,10 @@ class LedgerFold:
     def usage_offsets(self) -> Int64Array:
         """Usage offsets that the ledger tells of, in any order: uses, controls that took effect, duplicates."""
         return np.concatenate([*self._seen, np.zeros(0, dtype=np.int64)])
+
+    def uses(self) -> Int64Array:
+        """Usage offset and content hash of each use that `usage` still has: int64[n, 2]."""
+        return np.concatenate([np.zeros((0, 2), dtype=np.int64), *self._uses])
 
     def _take(
         self,
@@ -142,7 +149,11 @@ class LedgerFold:
         self, charges: Charges, controls: list[dict[str, Any]], chunks: list[tuple[int, dict[str, Any]]]
     ) -> None:
         due = charges.batch.column("event").is_null().to_numpy(zero_copy_only=False)
-        self._seen.append(charges.column("usage_offset")[~due])
+        at = charges.column("usage_offset")
+        self._seen.append(at[~due])
+        kept = ~due & (at >= self.usage_from)
+        if kept.any():
+            self._uses.append(np.column_stack((at[kept], charges.column("content_hash")[kept])))
         self._seen.append(np.array([c["usage_offset"] for c in controls], dtype=np.int64))
         self._seen += [np.array(record["duplicates"], dtype=np.int64) for _, record in chunks]
         currency = pl.from_arrow(charges.batch.column("currency"))

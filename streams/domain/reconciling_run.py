@@ -19,6 +19,7 @@ from nanotally.streams.domain.reconciling_accounts import (
 )
 from nanotally.streams.domain.reconciling_ledger import LedgerFold
 from nanotally.streams.domain.reconciling_payers import Beside, check_payers
+from nanotally.streams.domain.reconciling_usage import KeptUsage
 from nanotally.streams.domain.reconciling_windows import Closing, compare_settlements, compare_tallies
 from nanotally.streams.domain.tariff import RuleBook, Settings
 from nanotally.streams.domain.windows import Calendar
@@ -39,8 +40,10 @@ class AccountsPartition:
 class Material:
     """What was read. folds, beside: by partition of usage; accounts: by partition of earnings; earnings: all rows,
     with `source` and `partition`; reading: what could not be read; expired: partitions by topic whose oldest rows
-    are gone, so that they cannot be compared; redrives: rows of that topic, None where it was never made; waiting_uses:
-    records of usage that the payers' stage has not taken yet, so that nothing can be said of them."""
+    are gone, so that they cannot be compared; redrives: rows of that topic, None where it was never made; usage: what
+    it still keeps of what was taken, by partition; waiting_uses, waiting_earnings: records that the payers' and the
+    accounts' stage have not taken yet, so that nothing can be said of them; added_uses: those in partitions of usage
+    that were added, which no stage takes."""
 
     books: Sequence[RuleBook]
     folds: dict[int, LedgerFold]
@@ -50,7 +53,15 @@ class Material:
     reading: Check = field(default_factory=lambda: Check("records can be read"))
     expired: dict[str, list[int]] = field(default_factory=dict)
     redrives: pl.DataFrame | None = None
+    usage: dict[int, KeptUsage] = field(default_factory=dict)
     waiting_uses: int = 0
+    waiting_earnings: int = 0
+    added_uses: int = 0
+
+    @property
+    def waiting(self) -> int:
+        """Records of which nothing can be said yet."""
+        return self.waiting_uses + self.waiting_earnings + self.added_uses
 
     @property
     def settings(self) -> Settings | None:
@@ -70,6 +81,8 @@ def check_all(material: Material) -> Iterator[Check]:
     for p, fold in sorted(material.folds.items()):
         gone = {topic for topic, partitions in material.expired.items() if p in partitions}
         yield from check_payers(fold, material.beside[p], material.settings, gone)
+        if p in material.usage:
+            yield _usage(material.usage[p], fold, material.beside[p].rejects, "rejects" in gone)
     for p, fold in sorted(material.folds.items()):
         yield _earnings(material, p, fold)
     for q, part in sorted(material.accounts.items()):
@@ -77,6 +90,14 @@ def check_all(material: Material) -> Iterator[Check]:
     yield _through(material)
     if material.redrives is not None:
         yield redriven_once(material.redrives)
+
+
+def _usage(kept: KeptUsage, fold: LedgerFold, rejects: pl.DataFrame, expired: bool) -> Check:
+    rejected = rejects["offset_of_input"].to_numpy().astype(np.int64)
+    told = np.concatenate([fold.usage_offsets(), rejected])
+    counts = fold.cut.chunk["counts"] if fold.cut else {}
+    rejects_from = int(rejected.min(initial=kept.position)) if expired else 0
+    return kept.check(told, fold.uses(), counts.get("control", 0) - fold.controls, rejects_from)
 
 
 def redriven_once(redrives: pl.DataFrame) -> Check:

@@ -54,10 +54,13 @@ Log = list[tuple[int, bytes]]  # offset and value
 
 @dataclass
 class World:
-    """Topics by logical name and partition; offsets have holes where Kafka's markers are."""
+    """Topics by logical name and partition; offsets have holes where Kafka's markers are. firsts: the oldest offsets,
+    where retention took some; widths: partitions of topics that somebody has changed."""
 
     topics: dict[str, dict[int, Log]] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)
+    firsts: dict[tuple[str, int], int] = field(default_factory=dict)
+    widths: dict[str, int] = field(default_factory=dict)
     book: RuleBook = BOOK
 
     def write(self, topic: str, partition: int, values: list[bytes]) -> None:
@@ -90,6 +93,12 @@ class World:
         change(fields)
         self.topics[topic][partition][place] = (offset, codec.encode_one(record, fields))
         return partition, offset
+
+    def spoil_last_chunk(self, partition: int, **changes: Any) -> None:
+        """Changes the last chunk record of a partition of the ledger."""
+        log = self.topics["charges"][partition]
+        name, record = codec.decode_one(log[-1][1])
+        log[-1] = (log[-1][0], codec.encode_one(name, record | changes))
 
     def find(self, topic: str, record: str, nth: int) -> tuple[int, int]:
         """Partition and place of the nth record of that type."""
@@ -127,8 +136,9 @@ class _Reader:
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         count = ACCOUNT_PARTITIONS if topic in ("earnings", "account_tallies", "payouts") else PARTITIONS
-        count = 1 if topic == "redrives" else count
-        return {p: (0, self._world.ends.get((topic, p), 0)) for p in range(count)}
+        count = 1 if topic == "redrives" else self._world.widths.get(topic, count)
+        firsts, ends = self._world.firsts, self._world.ends
+        return {p: (firsts.get((topic, p), 0), ends.get((topic, p), 0)) for p in range(count)}
 
     async def read(self, topic: str, partition: int, offset: int, wait_s: float) -> list[Any]:
         log = self._world.topics.get(topic, {}).get(partition, [])
@@ -177,6 +187,7 @@ def world(book: RuleBook = BOOK, redriven: bool = False, **fields: Any) -> World
         logic = PayersLogic(p, PARTITIONS, ACCOUNT_PARTITIONS)
         logic.learn(made.book)
         records = inputs[p]
+        made.write("usage", p, [value for _, value in records])
         for start in range(0, len(records), 11):
             some = records[start : start + 11]
             chunk = RawChunk(
