@@ -7,6 +7,9 @@ from typing import Any
 
 from nanotally.sinks.client import ClickHouse
 from nanotally.streams.domain.records import NO_END
+from nanotally.streams.domain.redriven import flag_of
+
+Place = tuple[int, int]  # partition and offset in `usage`
 
 _EVENT_TEXTS = ("event_id", "product", "payer", "creator", "item", "meter", "session")
 _EVENT_REST = ("occurred_at", "quantity", "scale", "duration_us", "attributes")
@@ -54,6 +57,40 @@ def charge_of_use(clickhouse: ClickHouse, partition: int, offset: int, n: int | 
 def charges_of_event(clickhouse: ClickHouse, event_id: str, limit: int = 100) -> list[dict[str, Any]]:
     """The charges of uses with that event id, which is unique per payer and product only; records as above."""
     return _charges(clickhouse, "event_id = {event_id:String}", {"event_id": event_id, "limit": limit}, {})
+
+
+def charge_redriven(clickhouse: ClickHouse, charge: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the use of a charge without a price was charged when it was redriven; a record as above, or None."""
+    found = _charges(
+        clickhouse,
+        # By payer, since that is what the table is sorted by.
+        "payer = {payer:String} AND usage_partition = {partition:UInt16} "
+        "AND has(splitByChar(' ', flags), {flag:String})",
+        {
+            "payer": charge["payer"],
+            "partition": charge["usage_partition"],
+            "flag": flag_of(charge["usage_offset"]),
+        },
+        {},
+    )
+    return found[0] if found else None
+
+
+def steps_of(clickhouse: ClickHouse, place: Place) -> list[tuple[Place, Place, str, bool, int]]:
+    """What was put in for the record at a place of `usage`, and for that one, and so on: from where, to where, the new
+    event id, whether a person mended it, and when (microseconds UTC)."""
+    found: list[tuple[Place, Place, str, bool, int]] = []
+    while True:
+        rows = clickhouse.query(
+            "SELECT to_partition, to_offset, event_id, mended, toUnixTimestamp64Micro(at) FROM redrives "
+            "WHERE input_partition = {partition:UInt16} AND input_offset = {offset:Int64}",
+            {"partition": place[0], "offset": place[1]},
+        )
+        if not rows:
+            return found
+        partition, offset, event_id, mended, at_us = rows[0]
+        found.append((place, (partition, offset), event_id, bool(mended), at_us))
+        place = partition, offset
 
 
 def _charges(

@@ -6,18 +6,21 @@ import json
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nanotally.schemas import codec
 from nanotally.sinks.charge_query import charge_of_use, charges_of_event
 from nanotally.sinks.client import Address
 from nanotally.sinks.queries import asking
+from nanotally.streams.commands.explain_later import Later, in_clickhouse, in_ledger
+from nanotally.streams.dead_letters import UNPRICED
 from nanotally.streams.domain.catalogs import CatalogVersion
 from nanotally.streams.domain.redriven import offset_of
 from nanotally.streams.domain.tariff import RuleBook, TariffVersion, from_document
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import InvalidInput, NotFound, Transient
+from nanotally.streams.installation import Told, told_of
 from nanotally.streams.publisher_ledger import TopicReader, run
 from nanotally.streams.publisher_receipts import Found, find, view
 from nanotally.streams.tariffs.publishing import read_books
@@ -51,6 +54,7 @@ class Sourced:
     charge: dict[str, Any]
     versions: tuple[TariffVersion, ...]
     catalogs: tuple[CatalogVersion, ...] = ()
+    later: Later | None = None  # what became since of a use that found no price
 
 
 # ---- the ledger ----
@@ -69,7 +73,9 @@ async def from_ledger(environment: Environment, asked: str) -> Sourced:
             charge = _one(found, key, asked)
         else:
             charge = await _by_event_id(reader, asked)
-    return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
+        later = await in_ledger(reader, charge)
+    books = read_books(environment.kafka, environment.prefix)
+    return replace(rated_by(charge, books, environment.topic("books")), later=later)
 
 
 def _one(found: Found | None, key: Key, asked: str) -> dict[str, Any]:
@@ -155,10 +161,15 @@ def from_clickhouse(environment: Environment, asked: str) -> Sourced:
         if any(line["catalog"] for line in charge["lines"]):
             return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
         if not charge["lines"]:
+            told: Told | None = None
             try:
-                return rated_by(charge, read_books(environment.kafka, environment.prefix), environment.topic("books"))
+                books = read_books(environment.kafka, environment.prefix)
+                sourced = rated_by(charge, books, environment.topic("books"))
+                if charge["outcome"] == UNPRICED:
+                    told = told_of(environment.kafka, environment.prefix)
             except Transient:  # its reason can be told without the tariff
-                return Sourced(charge, ())
+                sourced = Sourced(charge, ())
+            return replace(sourced, later=in_clickhouse(ask.clickhouse, charge, told))
         versions = []
         for wanted in dict.fromkeys(line["tariff_hash"] for line in charge["lines"]):
             stored = ask.tariff(wanted)

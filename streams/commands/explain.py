@@ -61,9 +61,9 @@ def _explain(charge: str, ledger: bool, as_proof: bool, as_json: bool) -> None:
     if as_proof:
         say_json(proof(found.charge, explained))
     elif as_json:
-        say_json(document(explained))
+        say_json({**document(explained), "later": found.later.document() if found.later else None})
     else:
-        typer.echo(words(explained))
+        typer.echo("\n".join([words(explained), *(found.later.words() if found.later else ())]))
 
 
 def _verify(file: Path, as_json: bool) -> None:
