@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import signal
 import urllib.parse
@@ -20,6 +19,7 @@ from infra.services.folder import Folder
 from infra.services.ports import HOST
 from nanotally.streams import admin
 from nanotally.streams.errors import Transient
+from tests.support.reserved_ports import SERVICES, give_back, reserve
 
 BROKERS = (1, 2, 3)
 HEAP = "192m"
@@ -27,7 +27,7 @@ HEAP = "192m"
 SOONER = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
 SMALL = {"log.cleaner.dedupe.buffer.size": str(16 << 20)}  # else two thirds of the heap
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the work at the start, which is most of what they do
-DIES_WITHIN_S = 20.0
+DIES_WITHIN_S = 60.0
 TRANSACTIONS = "__transaction_state"
 
 
@@ -36,7 +36,8 @@ class Cluster:
 
     def __init__(self, root: Path) -> None:
         self.folder = Folder(root)
-        base, taken = random.SystemRandom().randrange(20_000, 30_000, 50), list[int]()
+        base, taken = reserve(*SERVICES), list[int]()
+        self._reserved = base
         for _ in range(2 * len(BROKERS) + 2):
             taken.append(ports.choose(base, taken))
         self.ports, controllers, (self._native, self._http) = taken[:3], tuple(taken[3:6]), taken[6:]
@@ -151,6 +152,7 @@ class Cluster:
                 os.kill(child, signal.SIGKILL)
             processes.stop(self.folder, node.name)
         processes.stop(self.folder, clickhouse.NAME)
+        give_back(self._reserved)
 
 
 def _quiet(_: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import shutil
 import tempfile
 import time
@@ -23,10 +22,12 @@ from clickhouse_driver.errors import Error as ClickHouseError
 from infra.services import clickhouse, kafka, local, ports, processes
 from infra.services.folder import Folder
 from nanotally.streams.errors import Transient
+from tests.support.reserved_ports import SERVICES, give_back, reserve
 
 KAFKA_IMAGE = "apache/kafka:4.1.1"
 CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.7"
 CONTAINER_WITHIN_S = 120.0
+DIES_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class ClickHouseAddress:
         return int(self.native.rpartition(":")[2])
 
     def client(self, database: str = "default", user: str = "default") -> Client:
-        """A driver's client with a short patience; disconnects at the end of a `with`."""
-        return Client(self.host, self.port, database=database, user=user, connect_timeout=5, send_receive_timeout=60)
+        """A driver's client; disconnects at the end of a `with`."""
+        return Client(self.host, self.port, database=database, user=user, connect_timeout=30, send_receive_timeout=120)
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,14 @@ class OwnServices:
         self._found = local.ensure(self.folder, quiet, {}, self._usual, owner=os.getpid())
 
     def kill(self, name: str) -> None:
-        """kill -9 of the server itself; its supervisor brings it back within a second or so."""
-        os.kill(processes.state(self.folder, name).child, 9)
+        """kill -9 of the server itself; returns when it is dead. Its supervisor brings it back in a second or so."""
+        child = processes.state(self.folder, name).child
+        os.kill(child, 9)
+        processes.wait_until(lambda: processes.start_time(child) is None, DIES_WITHIN_S, f"{name} does not die")
 
     def close(self) -> None:
         local.stop_all(self.folder, quiet)
+        give_back(self._usual["kafka"])
 
 
 def quiet(_: str) -> None:
@@ -90,8 +94,8 @@ def quiet(_: str) -> None:
 
 
 def usual_ports() -> dict[str, int]:
-    """Ports to try first: a different neighbourhood for each test run, below those the system hands out itself."""
-    base = random.randrange(20_000, 31_000, 20)
+    """Ports to try first: a neighbourhood that nobody else is given, below those the system hands out itself."""
+    base = reserve(*SERVICES)
     return {
         "kafka": base,
         "kafka_controller": base + 2,
@@ -218,7 +222,7 @@ def fresh_database() -> str:
     return f"test_{uuid.uuid4().hex[:10]}"
 
 
-def drop_database(address: ClickHouseAddress, name: str, within_s: float = 30.0) -> None:
+def drop_database(address: ClickHouseAddress, name: str, within_s: float = 120.0) -> None:
     """Drop it if it is there; waits for a server that is just being restarted."""
     deadline = time.monotonic() + within_s
     while True:

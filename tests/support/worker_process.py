@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import signal
-import socket
-import subprocess
 import sys
 import time
 import urllib.error
@@ -17,23 +14,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from infra.services.ports import is_free
 from nanotally.streams.environment import Environment
+from nanotally.streams.errors import ExitCode
+from tests.support import children
+from tests.support.reserved_ports import give_back, reserve
 
 ROOT = Path(__file__).resolve().parents[2]
-WITHIN_S = 60.0
+WITHIN_S = 240.0  # for what only has to get on: cores may be many times slower than usual
+ANSWER_S = 20.0  # of a page
+PORTS = (10_000, 19_999, 3)  # for `reserve`: as many in a row as there are stages
 
 
 class WorkerProcess:
-    """One process; `log` is what it said so far."""
+    """One process, which ends with this one; `log` is what it said so far."""
 
     def __init__(self, module: str, environment: Environment, folder: Path, name: str, **extra: str) -> None:
         self.environment = environment
         self.log_file = folder / f"{name}.log"
         variables = {**os.environ, **environment.variables(), "NANOTALLY_SUPERVISOR": str(os.getpid()), **extra}
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *module.split()], cwd=ROOT, env=variables, stdout=log, stderr=log
-            )
+            command = [sys.executable, "-m", *module.split()]
+            self.process = children.start(command, cwd=ROOT, env=variables, stdout=log, stderr=log)
 
     @property
     def log(self) -> str:
@@ -50,13 +52,23 @@ class WorkerProcess:
     def end(self) -> int:
         """SIGTERM; gives the exit code."""
         self.signal(signal.SIGTERM)
+        return self.wait()
+
+    def wait(self) -> int:
+        """The exit code, once it has ended by itself."""
         return self.process.wait(WITHIN_S)
+
+    def leaves(self) -> bool:
+        """SIGTERM; whether it ended in order, or said that this took too long, or did not listen yet."""
+        code = self.end()
+        in_time = code == ExitCode.OK or code == -signal.SIGTERM
+        return in_time or (code == ExitCode.UNAVAILABLE and "could not end in order" in self.log)
 
     def get(self, path: str) -> tuple[int, Any]:
         """Status and body of a page of its web server, redirects not followed; (0, None) where nothing listens."""
         url = f"http://127.0.0.1:{self.environment.web_port}{path}"
         try:
-            with urllib.request.build_opener(_Stay).open(url, timeout=5) as answer:
+            with urllib.request.build_opener(_Stay).open(url, timeout=ANSWER_S) as answer:
                 return answer.status, _body(answer)
         except urllib.error.HTTPError as e:
             return e.code, _body(e)
@@ -91,9 +103,11 @@ def _body(answer: Any) -> Any:
 def workers(module: str, environment: Environment, folder: Path) -> Iterator[Callable[..., WorkerProcess]]:
     """Starts workers on request, each with ports of its own; none of them outlives the test."""
     started: list[WorkerProcess] = []
+    held: list[int] = []
 
     def start(name: str, **extra: str) -> WorkerProcess:
-        own = Environment(**{**vars(environment), "web_port": free_port()})
+        held.append(free_port())
+        own = Environment(**{**vars(environment), "web_port": held[-1]})
         started.append(WorkerProcess(module, own, folder, name, **extra))
         return started[-1]
 
@@ -103,24 +117,16 @@ def workers(module: str, environment: Environment, folder: Path) -> Iterator[Cal
         for worker in started:
             if worker.process.poll() is None:
                 worker.kill()
+        for port in held:
+            give_back(port)
 
 
 def free_port() -> int:
-    """The first of three free ports, below those the system hands out itself."""
+    """The first of three free ports, below those the system hands out itself; nobody else who asks gets them."""
     while True:
-        port = random.randrange(31_000, 32_700, 3)
-        if all(_is_free(port + i) for i in range(3)):
-            return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+        port = reserve(*PORTS)
+        if all(is_free(port + i) for i in range(PORTS[2])):
+            return port  # else it stays held: it is of no use to others either
 
 
 def until(what: str, happened: Callable[[], object], within_s: float = WITHIN_S) -> None:
@@ -129,3 +135,6 @@ def until(what: str, happened: Callable[[], object], within_s: float = WITHIN_S)
     while not happened():
         assert time.monotonic() < deadline, f"not within {within_s:.0f} s: {what}"
         time.sleep(0.05)
+
+
+__all__ = ["ROOT", "WITHIN_S", "WorkerProcess", "free_port", "until", "workers"]
