@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from nanotally.schemas import codec
@@ -19,6 +20,7 @@ from nanotally.streams.domain.reconciling_chains import Chains
 from nanotally.streams.domain.reconciling_columns import Charges
 from nanotally.streams.domain.reconciling_frames import Sums
 from nanotally.streams.domain.reconciling_redriven import RedrivenUses
+from nanotally.streams.domain.reconciling_usage import told_uses
 from nanotally.streams.domain.records import BoolArray, Int64Array
 from nanotally.streams.domain.windows import Calendar
 
@@ -62,7 +64,7 @@ class LedgerFold:
         self._rows: list[pl.DataFrame] = []
         self.control_offsets: list[int] = []
         self._seen: list[Int64Array] = []  # usage offsets that have their outcome
-        self._uses: list[Int64Array] = []  # [n, 2]: usage offset and content hash of uses that `usage` still has
+        self._uses: list[Int64Array] = []  # as `told_uses` gives them: of uses that `usage` still has
         self.redriven = RedrivenUses(self.partition)
         self._scopes = Chains("scope", self.partition, ("quantity", "over", "total", "charged"))
         self._splits = Chains("split", self.partition, ("base",))
@@ -95,7 +97,7 @@ class LedgerFold:
         return np.concatenate([*self._seen, np.zeros(0, dtype=np.int64)])
 
     def uses(self) -> Int64Array:
-        """Usage offset and content hash of each use that `usage` still has: int64[n, 2]."""
+        """The uses that `usage` still has, as `told_uses` gives them."""
         return np.concatenate([np.zeros((0, 2), dtype=np.int64), *self._uses])
 
     def _take(
@@ -151,9 +153,10 @@ class LedgerFold:
         due = charges.batch.column("event").is_null().to_numpy(zero_copy_only=False)
         at = charges.column("usage_offset")
         self._seen.append(at[~due])
-        kept = ~due & (at >= self.usage_from)
-        if kept.any():
-            self._uses.append(np.column_stack((at[kept], charges.column("content_hash")[kept])))
+        kept = np.flatnonzero(~due & (at >= self.usage_from))
+        if len(kept):
+            events = charges.batch.column("event").take(pa.array(kept))
+            self._uses.append(told_uses(at[kept], lambda name: pc.struct_field(events, name)))
         self._seen.append(np.array([c["usage_offset"] for c in controls], dtype=np.int64))
         self._seen += [np.array(record["duplicates"], dtype=np.int64) for _, record in chunks]
         currency = pl.from_arrow(charges.batch.column("currency"))

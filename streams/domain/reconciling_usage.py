@@ -6,17 +6,29 @@ that nobody has put other records in its place since, only `usage` tells."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from nanotally.schemas import codec
+from nanotally.streams.domain.hashing import combine, combine_int, hash_strings
 from nanotally.streams.domain.reconciling import Check, Difference
 from nanotally.streams.domain.records import BoolArray, Int64Array
-from nanotally.streams.domain.uses import Uses
 
 NAME = "usage as it is kept: what was taken"
+
+
+def told_uses(offsets: Int64Array, event: Callable[[str], pa.Array]) -> Int64Array:
+    """Offset and a hash of who used how much when, by which it is the same use: int64[n, 2]. event: a column of their
+    events. Not their content hashes: versions that know other fields have others."""
+    key = combine(
+        combine(hash_strings(event("payer")), hash_strings(event("product"))), hash_strings(event("event_id"))
+    )
+    for name in ("occurred_at", "quantity"):
+        key = combine_int(key, event(name).to_numpy(zero_copy_only=False))
+    return np.column_stack((offsets, key[0].view(np.int64)))
 
 
 class KeptUsage:
@@ -29,7 +41,7 @@ class KeptUsage:
         self.partition, self.first, self.end, self.position = partition, first, end, position
         self._offsets: list[Int64Array] = []
         self._is_control: list[BoolArray] = []
-        self._uses: list[Int64Array] = [np.zeros((0, 2), dtype=np.int64)]  # [n, 2]: offset and content hash
+        self._uses: list[Int64Array] = [np.zeros((0, 2), dtype=np.int64)]
 
     def add(self, offsets: Int64Array, values: Sequence[bytes | None]) -> None:
         """Adds records, in order of offset."""
@@ -39,16 +51,13 @@ class KeptUsage:
         self._offsets.append(offsets)
         self._is_control.append(is_control)
         places = by_name.get("UsageEvent", offsets[:0])
-        datums = [values[i] for i in places.tolist()]
-        decoded = codec.decode("UsageEvent", datums)
-        where = offsets[places[decoded.index]]
-        uses = Uses(decoded.batch, where, where, codec.event_datums(datums, decoded))
-        self._uses.append(np.column_stack((where, uses.content_hash)))
+        decoded = codec.decode("UsageEvent", [values[i] for i in places.tolist()])
+        self._uses.append(told_uses(offsets[places[decoded.index]], decoded.batch.column))
 
     def check(self, told: Int64Array, uses: Int64Array, silent: int, rejects_from: int) -> Check:
-        """Compares. told: offsets that have an outcome, in any order; uses: int64[n, 2] offset and content hash of
-        those that the ledger holds; silent: controls that have none, since they changed nothing; rejects_from: before
-        it rejects may be gone by retention."""
+        """Compares. told: offsets that have an outcome, in any order; uses: those of the ledger, as `told_uses` gives
+        them; silent: controls that have no outcome, since they changed nothing; rejects_from: before it rejects may be
+        gone by retention."""
         check = Check(NAME)
         place = ("usage", self.partition, -1)
         if self.position > self.end:
@@ -70,7 +79,7 @@ class KeptUsage:
             check.differ(Difference("controls without an outcome", *place, f"{silent:,} at most", f"{left:,}"))
         for offset in told[~np.isin(told, here)].tolist():
             self._differ(check, "record that was taken", offset, "a record", "none")
-        for offset in _of_other_content(np.concatenate(self._uses), uses):
+        for offset in _of_others(np.concatenate(self._uses), uses):
             self._differ(check, "use", offset, "the one that the ledger tells of", "another one")
         check.figures = Counter({"uses": sum(map(len, self._uses)), "controls": int(is_control.sum())})
         return check
@@ -79,7 +88,7 @@ class KeptUsage:
         check.differ(Difference(what, "usage", self.partition, offset, *said))
 
 
-def _of_other_content(here: Int64Array, ledger: Int64Array) -> list[int]:
+def _of_others(here: Int64Array, ledger: Int64Array) -> list[int]:
     """Offsets at which both have a use, but not the same."""
     ledger = ledger[np.argsort(ledger[:, 0], kind="stable")]
     if not len(ledger):
