@@ -4,7 +4,6 @@ their network cut. Workers and publishers know the proxies' ports only; what loo
 from __future__ import annotations
 
 import os
-import random
 import signal
 import time
 import urllib.parse
@@ -17,6 +16,7 @@ from infra.services import clickhouse, kafka, ports, processes
 from infra.services.folder import Folder
 from nanotally.streams.errors import Transient
 from tests.chaos.proxy import HOST, Proxy
+from tests.support.reserved_ports import SERVICES, give_back, reserve
 
 KAFKA, CLICKHOUSE = kafka.NAME, clickhouse.NAME
 ANSWERS_WITHIN_S = 90.0
@@ -36,7 +36,7 @@ class Site:
     def __init__(self, root: Path) -> None:
         """Starts all; returns when both answer. Raises Transient."""
         self.folder = Folder(root)
-        base = random.SystemRandom().randrange(20_000, 30_000, 50)
+        base = self._reserved = reserve(*SERVICES)
         taken: list[int] = []
         for _ in PORT_NAMES:
             taken.append(ports.choose(base, taken))
@@ -142,6 +142,7 @@ class Site:
             if child and processes.start_time(child):
                 os.kill(child, signal.SIGCONT)
             processes.stop(self.folder, name)
+        give_back(self._reserved)
 
     def _service(self, name: str) -> processes.Service:
         port, quiet = self._ports, _quiet

@@ -3,37 +3,35 @@ and each version reads what the other wrote."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nanotally.schemas import catalog, codec, sources
-from nanotally.sinks.client import Address, ClickHouse
+from nanotally.schemas import catalog, sources
+from nanotally.streams.environment import STAGES
 from nanotally.streams.installation import look_up_in
 from tests.support.installed import Installed, installed, until
 from tests.support.next_version import VERSION, next_version
 from tests.support.services import Addresses
 from tests.support.steady_publisher import COMMON
 from tests.support.topics import read_committed
-from tests.support.worker_process import WITHIN_S, WorkerProcess
+from tests.support.upgrades import (
+    PARTITIONS,
+    Product,
+    everything_is_there,
+    goes_on,
+    nanotally,
+    products,
+    reconciled,
+    start,
+)
+from tests.support.worker_process import WorkerProcess
 
-NANOTALLY = Path(sys.executable).parent / "nanotally"
-STAGES = ("payers", "accounts", "sink")
-PARTITIONS = {"usage": 4, "charges": 4, "earnings": 2, "account_tallies": 2}
-
-Facts = dict[str, Any]  # what a product leaves: own, common (numbers of uses), version
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture
@@ -55,75 +53,16 @@ def looking_up(world: Installed, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     catalog._by_header.cache_clear()
 
 
-class Product:
-    """A steady publisher in a process of its own."""
-
-    def __init__(self, world: Installed, folder: Path, name: str, start_us: int, path: Path | None = None) -> None:
-        self.facts_file = folder / f"{name}.json"
-        extra = {"PYTHONPATH": str(path)} if path else {}
-        module = f"tests.support.steady_publisher {name} {folder} {start_us}"
-        self.process = WorkerProcess(module, world.environment, folder, f"product-{name}", **extra)
-
-    def end(self) -> Facts:
-        assert self.process.end() == 0, self.process.log
-        facts: Facts = json.loads(self.facts_file.read_text())
-        return facts
-
-
-@contextlib.contextmanager
-def products(*found: Product) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for product in found:
-            if product.process.process.poll() is None:
-                product.process.kill()
-
-
 def written(world: Installed, topic: str) -> Counter[bytes]:
     """Records of a topic by the fingerprint of what they were written with."""
     values = read_committed(world.environment.kafka, world.environment.topic(topic), PARTITIONS[topic])
     return Counter(value[2:10] for mine in values.values() for value in mine if value)
 
 
-def rows(world: Installed, what: str) -> int:
-    clickhouse = ClickHouse(
-        Address(world.environment.clickhouse, world.environment.database, http=world.environment.clickhouse_http)
-    )
-    try:
-        ((found,),) = clickhouse.query(f"SELECT {what}")
-    finally:
-        clickhouse.close()
-    return int(found)
-
-
-def goes_on(world: Installed) -> None:
-    """Returns when more charges are in ClickHouse than at first: all stages are at work."""
-    before = rows(world, "count() FROM charges")
-    until("charges go on", lambda: rows(world, "count() FROM charges") > before + 50)
-
-
-def everything_is_there(world: Installed, *facts: Facts) -> None:
-    """Each use once in ClickHouse, repeats told as such, nothing rejected, and both sides of every sum agree."""
-    world.close_books()
-    world.reconcile()
-    own, common = sum(fact["own"] for fact in facts), [fact["common"] for fact in facts]
-    assert rows(world, "count() FROM charges WHERE event_id != ''") == own + max(common)
-    assert rows(world, "uniqExact(event_id) FROM charges WHERE event_id != ''") == own + max(common)
-    assert rows(world, "count() FROM rejects") == 0
-    chunks = [
-        codec.decode_one(value)[1]
-        for mine in read_committed(world.environment.kafka, world.environment.topic("charges"), 4).values()
-        for value in mine
-        if value and catalog.name_of(value) == "Chunk"
-    ]
-    assert sum(len(chunk["duplicates"]) for chunk in chunks) == sum(common) - max(common)
-
-
 def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, tmp_path: Path) -> None:
     for stage in STAGES:
         for n in (1, 2):
-            world.start(f"{stage}-{n}", stage)
+            start(world, f"{stage}-{n}", stage)
     start_us = time.time_ns() // 1000 - 3_600_000_000
     a, b = (Product(world, tmp_path, name, start_us) for name in ("a", "b"))
     with products(a, b):
@@ -131,7 +70,7 @@ def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, t
         for stage in STAGES:
             for n in (1, 2):
                 world.stop(f"{stage}-{n}")
-                world.start(f"{stage}-{n}", stage)
+                start(world, f"{stage}-{n}", stage)
                 goes_on(world)
         facts = a.end(), b.end()
     everything_is_there(world, *facts)
@@ -140,12 +79,12 @@ def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, t
 def test_workers_may_come_and_go(world: Installed, tmp_path: Path) -> None:
     """Scaling out to as many workers as there are partitions, and in again to one."""
     for stage in STAGES:
-        world.start(f"{stage}-1", stage)
+        start(world, f"{stage}-1", stage)
     product = Product(world, tmp_path, "a", time.time_ns() // 1000 - 3_600_000_000)
     with products(product):
         goes_on(world)
         for n in (2, 3, 4):
-            world.start(f"payers-{n}", "payers")
+            start(world, f"payers-{n}", "payers")
         held = [world.members[f"payers-{n}"] for n in (1, 2, 3, 4)]
         until("each holds one partition", lambda: [len(one.positions()) for one in held] == [1, 1, 1, 1])
         goes_on(world)
@@ -161,49 +100,46 @@ def test_two_versions_side_by_side_read_each_other(world: Installed, tmp_path: P
     path = next_version(tmp_path / "next")
     new = {"PYTHONPATH": str(path)}
     for stage in STAGES:
-        world.start(f"{stage}-1", stage)
-    world.start("payers-2", "payers")
+        start(world, f"{stage}-1", stage)
+    start(world, "payers-2", "payers")
     start_us = time.time_ns() // 1000 - 3_600_000_000
     a, b = Product(world, tmp_path, "a", start_us), Product(world, tmp_path, "b", start_us, path)
     with products(a, b):
         goes_on(world)  # the old version reads what the new publisher writes
+        until("the old version has written into each topic", lambda: all(_writers(world, t)[0] for t in PARTITIONS))
         for name, stage in (("payers-2", "payers"), ("sink-1", "sink"), ("accounts-1", "accounts")):
             world.stop(name)
-            world.start(name, stage, **new)
+            start(world, name, stage, **new)
             goes_on(world)  # both versions share the partitions of usage, one's charges are the other's input
         world.stop("payers-1")
-        world.start("payers-1", "payers", **new)
+        start(world, "payers-1", "payers", **new)
         goes_on(world)
+        until("the new version has written into each topic", lambda: all(_writers(world, t)[1] for t in PARTITIONS))
         for name, stage in (("payers-2", "payers"), ("sink-1", "sink"), ("accounts-1", "accounts")):
             world.stop(name)
-            world.start(name, stage)  # rolled back: the old version goes on from what the new one wrote
+            start(world, name, stage)  # rolled back: the old version goes on from what the new one wrote
             goes_on(world)
         facts = a.end(), b.end()
     assert [fact["version"] for fact in facts] == ["0.1.0", VERSION]
     assert min(fact["common"] for fact in facts) >= COMMON
     everything_is_there(world, *facts)
 
-    for topic in PARTITIONS:  # both really wrote, each with its own schemas
-        old, later = _writers(world, topic)
-        assert old, f"the old version wrote nothing into {topic}"
-        assert later, f"the new version wrote nothing into {topic}"
     for environ in ({}, new):
-        assert _reconciled(world, environ)
+        reconciled(world, environ)
     for extra in ({}, new):  # state from a ledger of both versions, folded from its beginning
         fresh = tmp_path / f"fresh-{len(extra)}"
         for stage in ("payers", "accounts"):
             name = f"rebuilt-{stage}-{len(extra)}"
             for other in [other for other in world.members if stage in other]:
                 world.stop(other)
-            rebuilt = world.start(name, stage, NANOTALLY_STATE=str(fresh), **extra)
+            rebuilt = start(world, name, stage, NANOTALLY_STATE=str(fresh), **extra)
             partitions = PARTITIONS["usage" if stage == "payers" else "earnings"]
             until("it holds everything", partial(_opened, rebuilt, partitions))
     for extra in ({}, new):  # and a database from topics of both versions
         database = f"{world.environment.database}_{len(extra)}"
-        made = _command(world, extra, "sink", "replay", "--database", database)
+        made = nanotally(world, extra, "sink", "replay", "--database", database)
         assert made.returncode == 0, made.stdout + made.stderr
-        again = _command(world, {**extra, "NANOTALLY_DATABASE": database}, "reconcile", "--wait", "60")
-        assert again.returncode == 0, again.stdout + again.stderr
+        reconciled(world, {**extra, "NANOTALLY_DATABASE": database})
 
 
 def _writers(world: Installed, topic: str) -> tuple[int, int]:
@@ -215,20 +151,3 @@ def _writers(world: Installed, topic: str) -> tuple[int, int]:
 
 def _opened(worker: WorkerProcess, partitions: int) -> bool:
     return worker.log.count("opened at offset") >= partitions
-
-
-def _command(world: Installed, extra: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [NANOTALLY, *arguments],
-        env=os.environ | world.environment.variables() | extra,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=5 * WITHIN_S,
-    )
-
-
-def _reconciled(world: Installed, extra: dict[str, str]) -> str:
-    told = _command(world, extra, "reconcile", "--wait", "60")
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout

@@ -19,7 +19,7 @@ from nanotally.streams.tariffs.publishing import closing, send_control
 from tests.bench.installation import fill
 from tests.bench.usage import usage
 from tests.support.services import Addresses, drop_database, fresh_database, fresh_prefix
-from tests.support.worker_process import WorkerProcess, until, workers
+from tests.support.worker_process import WITHIN_S, WorkerProcess, until, workers
 
 DAY_US = 86_400_000_000
 
@@ -36,11 +36,14 @@ class Installed:
     seeds: Iterator[int]
 
     def start(self, name: str, stage: str, **extra: str) -> WorkerProcess:
+        """It starts itself over after a transient fault, as on a machine that is very slow for a moment."""
+        extra = {"NANOTALLY_SUPERVISOR": "", **extra}
         self.members[name] = self.start_worker(name, f"nanotally.streams.commands worker {stage}", **extra)
         return self.members[name]
 
     def stop(self, name: str) -> None:
-        assert self.members.pop(name).end() == 0
+        worker = self.members.pop(name)
+        assert worker.leaves(), worker.log
 
     def use(self, count: int, days_ago: int = 0) -> None:
         """Publishes so many uses of now, or of some days ago."""
@@ -71,7 +74,7 @@ class Installed:
         return self._reconcile("--ledger")
 
     def _reconcile(self, *options: str, database: str = "") -> str:
-        code, out, err = self.run("reconcile", "--wait", "120", *options, database=database)
+        code, out, err = self.run("reconcile", "--wait", f"{WITHIN_S:.0f}", *options, database=database)
         assert code == 0 and "not priced yet" not in err, out + err
         return out
 

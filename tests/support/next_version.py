@@ -33,10 +33,27 @@ CHANGES = {
         "    alike = {'news': '0.2.0', 'news_number': 2, **alike}\n    leaves = _leaves(shares)\n    first = ",
     ),
 }
+# Its sink says of each charge who wrote the row, in a column that its migration adds.
+MIGRATION = f"""\
+ALTER TABLE charges ADD COLUMN IF NOT EXISTS sunk_by LowCardinality(String) DEFAULT 'before {VERSION}' CODEC(ZSTD(1));
+
+CREATE TABLE IF NOT EXISTS news (at DateTime64(6, 'UTC'), text String) ENGINE = MergeTree ORDER BY at;
+
+CREATE OR REPLACE VIEW charges_by_sink AS SELECT sunk_by, count() AS charges FROM charges GROUP BY sunk_by;
+
+-- reverse
+DROP VIEW IF EXISTS charges_by_sink;
+DROP TABLE IF EXISTS news SYNC;
+ALTER TABLE charges DROP COLUMN IF EXISTS sunk_by;
+"""
+SUNK_BY = (
+    "    columns |= _lines(",
+    f"    columns['sunk_by'] = pa.array(['{VERSION}'] * n)\n    columns |= _lines(",
+)
 
 
-def next_version(folder: Path) -> Path:
-    """Makes it below the folder; gives what PYTHONPATH must be."""
+def next_version(folder: Path, migration: str = "") -> Path:
+    """Makes it below the folder; gives what PYTHONPATH must be. migration: it brings MIGRATION, in a file so named."""
     for package in PACKAGES:
         shutil.copytree(
             ROOT / package, folder / "nanotally" / package, ignore=shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -44,7 +61,10 @@ def next_version(folder: Path) -> Path:
     about = folder / f"nanotally-{VERSION}.dist-info"
     about.mkdir()
     (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: nanotally\nVersion: {VERSION}\n")
-    for file, (old, new) in CHANGES.items():
+    changes = CHANGES | ({"sinks/charge_rows.py": SUNK_BY} if migration else {})
+    if migration:
+        (folder / "nanotally" / "sinks" / "migrations" / f"{migration}.sql").write_text(MIGRATION)
+    for file, (old, new) in changes.items():
         path = folder / "nanotally" / file
         text = path.read_text()
         assert text.count(old) == 1, f"{file} no longer has {old!r}"

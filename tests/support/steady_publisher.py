@@ -1,7 +1,8 @@
 """A product that publishes all the time: `python -m tests.support.steady_publisher NAME FOLDER START_US`.
 
 Until SIGTERM it publishes uses of its own and, with the ids NAME-less 'both-N', the very same uses that every other one
-publishes. It leaves FOLDER/NAME.json: the number of its own uses, that of the common ones, and its version."""
+publishes; it says so after the first batch. It leaves FOLDER/NAME.json: the number of its own uses, that of the common
+ones, and its version."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from nanotally.streams import Publisher
 
 OWN, COMMON = 20, 5  # in each batch
 REST_S = 0.05
+PUBLISHES = "publishes"
 PAYERS, ITEMS = 40, 300
 
 
@@ -44,6 +46,8 @@ def main() -> None:
             batch = [use(f"{name}-{n}", n, start_us) for n in range(own, own + OWN)]
             batch += [use(f"both-{n}", n, start_us) for n in range(common, common + COMMON)]
             publisher.publish_batch(batch)
+            if not own:
+                print(PUBLISHES, flush=True)
             own, common = own + OWN, common + COMMON
             time.sleep(REST_S)
     facts = {"own": own, "common": common, "version": version("nanotally")}
