@@ -19,6 +19,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from kafka import TopicPartition
 
+from infra.services.processes import start_time
 from nanotally.schemas import codec
 from nanotally.streams import admin
 from nanotally.streams.domain.keys import partition_of
@@ -27,6 +28,7 @@ from nanotally.streams.errors import ExitCode
 from nanotally.streams.pipeline.ticks import tick
 from nanotally.streams.tariffs.publishing import Publication, publish_book
 from nanotally.streams.tariffs.reader import read_tariff
+from tests.support import children
 from tests.support.tariff_texts import FILE
 from tests.support.topics import publish, read_committed
 from tests.support.toy_logic import numbers
@@ -55,6 +57,12 @@ def lines(environment: Environment, partition: int) -> list[tuple[int, int]]:
     return numbers(read_committed(environment.kafka, f"{environment.prefix}charges", 2)[partition])
 
 
+def state(worker: WorkerProcess) -> str:
+    """What its health page calls its state; nothing where it does not answer."""
+    _, health = worker.get("/health")
+    return str(health["state"]) if health else ""
+
+
 def metric(worker: WorkerProcess, name: str, partition: int) -> float:
     found = re.search(rf'^{name}{{partition="{partition}"[^}}]*}} (\S+)$', worker.get("/metrics")[1], re.MULTILINE)
     assert found, name
@@ -64,13 +72,13 @@ def metric(worker: WorkerProcess, name: str, partition: int) -> float:
 def test_a_worker_takes_what_comes_and_its_pages_say_so(start: Start, toy_environment: Environment) -> None:
     worker = start("worker")
     until("it is ready", lambda: worker.get("/ready")[0] == 200)
-    assert worker.get("/health")[1]["state"] == "idle"
+    until("it is idle", lambda: state(worker) == "idle")  # once Kafka has said that there is nothing
     send(toy_environment, 0, b"a", b"b", b"c")
     send(toy_environment, 1, b"d")
     until("all is taken", lambda: worker.positions() == {0: 3, 1: 1})
     assert lines(toy_environment, 0) == [(0, 1), (1, 2), (2, 3)]
     assert lines(toy_environment, 1) == [(0, 1)]
-    until("it is idle again", lambda: worker.get("/health")[1]["state"] == "idle")
+    until("it is idle again", lambda: state(worker) == "idle")
     status, health = worker.get("/health")
     assert (status, health["stuck"]) == (200, [])
     assert [(p["topic"], p["partition"], p["position"], p["lag"]) for p in health["partitions"]] == [
@@ -84,7 +92,7 @@ def test_a_worker_takes_what_comes_and_its_pages_say_so(start: Start, toy_enviro
         'nanotally_counted_total{name="charged",partition="0",stage="payers",topic="usage"} 3.0'
         in (worker.get("/metrics")[1])
     )
-    assert worker.end() == ExitCode.OK
+    assert worker.leaves(), worker.log
 
 
 def test_a_worker_that_comes_back_needs_the_snapshot_only(start: Start, toy_environment: Environment) -> None:
@@ -93,10 +101,9 @@ def test_a_worker_that_comes_back_needs_the_snapshot_only(start: Start, toy_envi
     until("all is taken", lambda: first.positions().get(0) == 500)
     assert first.end() == ExitCode.OK
     second = start("second")
-    until("it is ready", lambda: second.get("/ready")[0] == 200)
-    assert second.positions()[0] == 500
+    until("it is where the first was", lambda: second.positions() == {0: 500, 1: 0})
     assert metric(second, "nanotally_folded_total", 0) == 0
-    assert second.end() == ExitCode.OK
+    assert second.leaves(), second.log
 
 
 def test_a_lost_state_folder_needs_the_checkpoint_only_and_without_that_the_ledger(
@@ -109,17 +116,17 @@ def test_a_lost_state_folder_needs_the_checkpoint_only_and_without_that_the_ledg
     assert first.end() == ExitCode.OK
     shutil.rmtree(toy_environment.state)
     second = start("second", NANOTALLY_CHECKPOINTS=str(checkpoints))
-    until("it is ready", lambda: second.get("/ready")[0] == 200)
-    assert (second.positions()[0], metric(second, "nanotally_folded_total", 0)) == (500, 0)
-    assert second.end() == ExitCode.OK
+    until("it is where the first was", lambda: second.positions() == {0: 500, 1: 0})
+    assert metric(second, "nanotally_folded_total", 0) == 0
+    assert second.leaves(), second.log
     shutil.rmtree(toy_environment.state)
     (checkpoint,) = checkpoints.rglob("0.checkpoint")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1])
     third = start("third", NANOTALLY_CHECKPOINTS=str(checkpoints))
-    until("it is ready", lambda: third.get("/ready")[0] == 200)
-    assert (third.positions()[0], metric(third, "nanotally_folded_total", 0)) == (500, 501)
+    until("it is where the others were", lambda: third.positions() == {0: 500, 1: 0})
+    assert metric(third, "nanotally_folded_total", 0) == 501
     send(toy_environment, 0, b"y")
-    until("it goes on", lambda: third.positions()[0] == 501)
+    until("it goes on", lambda: third.positions() == {0: 501, 1: 0})
     assert lines(toy_environment, 0)[-2:] == [(499, 500), (500, 501)]
 
 
@@ -146,20 +153,22 @@ def test_any_worker_answers_for_any_account_whoever_keeps_it(start: Start, toy_e
         for payer in payers
         for p in [partition_of(payer.encode(), 2)]
     }
-    assert {payer: first.get(f"/payers/{quote(payer, safe='')}") for payer in payers} == answers
+
+    def answers_for_all(worker: WorkerProcess) -> bool:
+        return {payer: worker.get(f"/payers/{quote(payer, safe='')}") for payer in payers} == answers
+
+    until("it answers for both partitions", lambda: answers_for_all(first))
     second = start("second")
     until("each keeps a partition", lambda: len(first.positions()) == len(second.positions()) == 1)
     for worker in (first, second):
-        until(
-            "it answers for both partitions",
-            lambda worker=worker: {p: worker.get(f"/payers/{quote(p, safe='')}") for p in payers} == answers,  # type: ignore[misc]
-        )
+        until("it answers for both partitions", lambda worker=worker: answers_for_all(worker))  # type: ignore[misc]
 
 
 def test_a_worker_whose_neighbour_stands_still_or_is_gone_says_so(start: Start, toy_environment: Environment) -> None:
     send(toy_environment, 0, b"a")
     send(toy_environment, 1, b"b")
-    first, second = start("first"), start("second")
+    # So long the group waits for who says nothing; all questions to the one that stands still come before its end.
+    first, second = (start(name, TOY_SESSION_S="20") for name in ("first", "second"))
     until("each keeps a partition", lambda: len(first.positions()) == len(second.positions()) == 1)
     (kept,) = second.positions()
     payer = next(p for p in map(str, range(99)) if partition_of(p.encode(), 2) == kept)
@@ -184,14 +193,17 @@ def test_a_worker_without_progress_is_unhealthy_and_says_what_it_waits_for(
     asyncio.run(leave_a_book_open(toy_environment))
     send(toy_environment, 1, b"a", b"book:0")
     worker = start("worker", NANOTALLY_STUCK_SECONDS="1")
-    until("it is unhealthy", lambda: worker.get("/health")[0] == 503)
-    _, health = worker.get("/health")
-    assert health["state"] == "stuck"
-    assert [re.sub(r"for \d+ s", "for N s", words) for words in health["stuck"]] == [
-        "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 0"
-    ]
+
+    def says() -> tuple[int, str, list[str]]:
+        """It is unhealthy too while a partition takes longer to be opened."""
+        status, health = worker.get("/health")
+        words = health["stuck"] if health else []
+        return status, state(worker), [re.sub(r"for \d+ s", "for N s", one) for one in words]
+
+    waits = "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 0"
+    until("it says what it waits for, and nothing else", lambda: says() == (503, "stuck", [waits]))
     assert "waits for rule book 0, which is not in topic books yet" in worker.log
-    assert worker.end() == ExitCode.OK  # also while it waits
+    assert worker.leaves(), worker.log  # also while it waits
 
 
 async def leave_a_book_open(environment: Environment) -> None:
@@ -213,13 +225,13 @@ def test_activations_of_books_that_are_not_there_are_rejected_and_stop_nothing(
     until("all is taken", lambda: worker.positions() == {0: 0, 1: 4})
     rejects = read_committed(toy_environment.kafka, f"{toy_environment.prefix}rejects", 2)[1]
     assert rejects == [b"book:1", b"book:7"], "the offset of the mark behind the book, and one beyond the end"
-    assert worker.end() == ExitCode.OK
+    assert worker.leaves(), worker.log
 
 
 def test_a_flood_of_rejects_ends_the_worker(start: Start, toy_environment: Environment) -> None:
     send(toy_environment, 0, *[b"reject"] * 20)
     worker = start("worker", NANOTALLY_REJECTS_PER_MINUTE="10")
-    assert worker.process.wait(60) == ExitCode.INVALID
+    assert worker.wait() == ExitCode.INVALID
     assert "20 input records were rejected within a minute, the limit is 10" in worker.log
     assert len(lines(toy_environment, 0)) == 20
 
@@ -234,7 +246,7 @@ def test_records_that_were_deleted_before_they_were_taken_end_the_worker(
     with admin.admin_client(toy_environment.kafka) as client:
         client.delete_records({TopicPartition(f"{toy_environment.prefix}usage", 0): 4})
     again = start("again")
-    assert again.process.wait(60) == ExitCode.BROKEN
+    assert again.wait() == ExitCode.BROKEN
     assert "records were deleted before they were taken" in again.log
 
 
@@ -242,11 +254,11 @@ def test_a_state_folder_of_another_cluster_is_refused(start: Start, toy_environm
     send(toy_environment, 0, b"a")
     worker = start("worker")
     until("all is taken", lambda: worker.positions().get(0) == 1)
-    worker.end()
+    assert worker.end() == ExitCode.OK
     (folder,) = (toy_environment.state / f"{toy_environment.prefix}payers" / "0").glob("0")
     spoil_label(folder)
     again = start("again")
-    assert again.process.wait(60) == ExitCode.BROKEN
+    assert again.wait() == ExitCode.BROKEN
     assert f"state folder {folder} belongs to cluster another, this is " in again.log
     assert "set NANOTALLY_STATE" in again.log
 
@@ -278,11 +290,11 @@ def test_a_taken_port_and_an_unwritable_folder_are_named(
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
         worker = start("port", NANOTALLY_WEB_PORT=str(port))
-        assert worker.process.wait(60) != 0
+        assert worker.wait() != 0
         assert re.search(rf"port {port} of 127.0.0.1 cannot be used .* set NANOTALLY_WEB_PORT", worker.log)
     (tmp_path / "file").write_text("in the way")
     worker = start("folder", NANOTALLY_STATE=str(tmp_path / "file"))
-    assert worker.process.wait(60) != 0
+    assert worker.wait() != 0
     assert re.search(r"state folder \S+ cannot be written .* set NANOTALLY_STATE", worker.log)
 
 
@@ -291,25 +303,26 @@ def test_a_supervised_worker_ends_with_its_supervisor(toy_environment: Environme
         "import os, subprocess, sys, time; os.environ['NANOTALLY_SUPERVISOR'] = str(os.getpid()); "
         "print(subprocess.Popen([sys.executable, '-m', 'tests.support.toy_worker']).pid, flush=True); time.sleep(600)"
     )
-    variables = {**os.environ, **toy_environment.variables()}
-    variables["NANOTALLY_WEB_PORT"] = str(free_port())
-    supervisor = subprocess.Popen([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE, text=True)
-    assert supervisor.stdout
-    pid = int(supervisor.stdout.readline())
-    try:
+    variables = {**os.environ, **toy_environment.variables(), "NANOTALLY_WEB_PORT": str(free_port())}
+    with children.start([sys.executable, "-c", code], env=variables, stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout
+        pid = int(supervisor.stdout.readline())
         supervisor.kill()
-        supervisor.wait()
-        until("the worker is gone too", lambda: not Path(f"/proc/{pid}").exists())
+    try:
+        until("the worker is gone too", lambda: start_time(pid) is None)
     finally:
-        if Path(f"/proc/{pid}").exists():
+        if start_time(pid) is not None:
             os.kill(pid, signal.SIGKILL)
 
 
 def test_quiet_partitions_get_ticks_where_they_are_asked_for(start: Start, toy_environment: Environment) -> None:
     worker = start("worker", NANOTALLY_TICKS="0.5")
-    until("two ticks were taken in each partition", lambda: min(worker.positions().values(), default=0) >= 2)
+    taken = worker.positions
+    until("two ticks were taken in each partition", lambda: len(taken()) == 2 and min(taken().values()) >= 2)
     found = read_committed(toy_environment.kafka, f"{toy_environment.prefix}usage", 2)
-    assert [codec.decode_one(value or b"") for value in found[1][:2]] == [
-        ("Control", codec.decode_one(tick(1, 0))[1]),
-        ("Control", codec.decode_one(tick(1, 1))[1]),
-    ]
+    for partition in (0, 1):
+        ticks = [codec.decode_one(value or b"") for value in found[partition]]
+        places = [int(control["control_id"].rpartition("-")[2]) for _, control in ticks]
+        assert ticks == [("Control", codec.decode_one(tick(partition, place))[1]) for place in places]
+        # One each round; where the worker takes one later than the next round, that round's names the same place.
+        assert places[0] == 0 and places == sorted(places) and all(place <= at for at, place in enumerate(places))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+WITHIN_S = 120.0
 
 
 async def publish(kafka: str, topic: str, by_partition: Mapping[int, Sequence[bytes]]) -> None:
@@ -28,19 +32,14 @@ async def publish(kafka: str, topic: str, by_partition: Mapping[int, Sequence[by
 
 
 async def committed(kafka: str, topic: str, partitions: int) -> dict[int, list[bytes | None]]:
-    """All committed values by partition, up to the end as of now."""
+    """All committed values by partition, of all that is written as of now: what was committed and is not marked as such
+    yet is there too, since Kafka answers a commit before it has written the transaction's marks."""
     tps = [TopicPartition(topic, p) for p in range(partitions)]
-    reader = AIOKafkaConsumer(
-        bootstrap_servers=kafka,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=50,
-    )
+    reader = _consumer(kafka, "read_committed")
     await reader.start()
     try:
         reader.assign(tps)
-        ends = await reader.end_offsets(tps)
+        ends = await decided(kafka, tps)
         await reader.seek_to_beginning(*tps)
         values: dict[int, list[bytes | None]] = {p: [] for p in range(partitions)}
         for tp in tps:
@@ -50,6 +49,36 @@ async def committed(kafka: str, topic: str, partitions: int) -> dict[int, list[b
         return values
     finally:
         await reader.stop()
+
+
+async def decided(kafka: str, places: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+    """Ends of partitions for readers of committed records, once all that is written now is committed or aborted."""
+    everything, certain = _consumer(kafka, "read_uncommitted"), _consumer(kafka, "read_committed")
+    await everything.start()
+    try:
+        await certain.start()
+        written = await everything.end_offsets(places)
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            ends: dict[TopicPartition, int] = await certain.end_offsets(places)
+            open_ones = [place for place in places if ends[place] < written[place]]
+            if not open_ones:
+                return ends
+            assert time.monotonic() < deadline, f"transactions stay open for {WITHIN_S:.0f} s in {open_ones}"
+            await asyncio.sleep(0.01)
+    finally:
+        await everything.stop()
+        await certain.stop()
+
+
+def _consumer(kafka: str, isolation: str) -> Any:
+    return AIOKafkaConsumer(
+        bootstrap_servers=kafka,
+        isolation_level=isolation,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=50,
+    )
 
 
 def read_committed(kafka: str, topic: str, partitions: int) -> dict[int, list[bytes | None]]:

@@ -1,7 +1,8 @@
 """Runs the toy stage as a worker process: `python -m tests.support.toy_worker`, settings from the environment.
 
 TOY_SLOW_S: seconds that each decision takes; TOY_FETCH: records handed over at a time; so that a fault meets the worker
-at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the first decision that reaches so many records of a partition."""
+at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the first decision that reaches so many records of a partition.
+TOY_SESSION_S: after so long without a word of it the group takes it for dead."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ import time
 
 from nanotally.streams.domain.records import PartitionLogic, RawChunk, Step
 from nanotally.streams.environment import Environment
-from nanotally.streams.pipeline import lanes, transport
+from nanotally.streams.pipeline import app, lanes, transport
 from nanotally.streams.pipeline.broker import Broker
 from nanotally.streams.pipeline.knobs import Knobs
 from nanotally.streams.pipeline.logs import set_up_logging
@@ -45,6 +46,8 @@ def main() -> None:
     set_up_logging("payers")
     if "TOY_FETCH" in os.environ:
         transport.FETCH_RECORDS = lanes.CHUNK_RECORDS = int(os.environ["TOY_FETCH"])
+    if "TOY_SESSION_S" in os.environ:
+        app.SESSION_TIMEOUT_S = float(os.environ["TOY_SESSION_S"])
     environment, knobs = Environment.load(), Knobs.load()
     slot = Slot(environment.state / f"{environment.prefix}payers")
     answers = LiveAnswers("payers", "payer:", "usage")
