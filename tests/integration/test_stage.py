@@ -202,7 +202,7 @@ def test_a_worker_without_progress_is_unhealthy_and_says_what_it_waits_for(
 
     waits = "usage[1] at 0, 2 behind, no progress for N s, waits for rule book 0"
     until("it says what it waits for, and nothing else", lambda: says() == (503, "stuck", [waits]))
-    assert "waits for rule book 0, which is not in topic books yet" in worker.log
+    until("its log says so too", lambda: "waits for rule book 0, which is not in topic books yet" in worker.log)
     assert worker.leaves(), worker.log  # also while it waits
 
 
