@@ -13,6 +13,7 @@ from nanotally.schemas import codec
 from nanotally.streams.domain.decimals import decimal_text
 from nanotally.streams.publisher_ledger import Log
 
+REJECT_WITHIN_S = 5.0  # a slow broker is no missing reject; waited for only where nothing but Kafka's markers is left
 SCAN_RECORDS = 500  # a range this short is read through rather than halved
 
 
@@ -95,7 +96,7 @@ async def _find_reject(rejects: Log, usage_offset: int) -> dict[str, Any] | None
     at = await _first_at(rejects, lambda value: bool(codec.decode_one(value)[1]["offset"] >= usage_offset))
     end = (await rejects.bounds())[1]
     while at < end:
-        records = await rejects.read(at, 0.5)
+        records = await rejects.read(at, REJECT_WITHIN_S)
         if not records:
             return None
         for offset, value in records:

@@ -7,7 +7,7 @@ from typing import Any
 
 from nanotally.schemas import codec
 from nanotally.streams.domain.records import LONG_AGO
-from nanotally.streams.publisher_ledger import TopicReader
+from nanotally.streams.publisher_ledger import Records, TopicReader
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ async def accounts_positions(reader: TopicReader) -> list[StagePosition]:
 
 async def last_chunk(reader: TopicReader, topic: str, partition: int) -> dict[str, Any] | None:
     """The newest chunk record of a partition; None without one."""
-    values = [record.value for record in await tail(reader, topic, partition)]
+    values = (await tail(reader, topic, partition)).values
     places = codec.split_by_schema(values).get("Chunk")
     return None if places is None or not len(places) else codec.decode_one(values[int(places[-1])])[1]
 
@@ -74,16 +74,18 @@ async def last_chunk(reader: TopicReader, topic: str, partition: int) -> dict[st
 async def last_record(reader: TopicReader, topic: str, partition: int) -> int:
     """Offset of the newest record; one before the beginning without one."""
     records = await tail(reader, topic, partition)
-    return int(records[-1].offset) if records else (await reader.bounds(topic))[partition][0] - 1
+    return int(records.offsets[-1]) if records.values else records.first - 1
 
 
-async def tail(reader: TopicReader, topic: str, partition: int) -> list[Any]:
-    """The newest committed records of a partition, some at least: behind them there may be Kafka's own markers."""
+async def tail(reader: TopicReader, topic: str, partition: int) -> Records:
+    """The newest committed records of a partition, some at least, however long the broker takes: behind them there may
+    be Kafka's own markers. None are only where there are none; `first` is the oldest offset then."""
     first, end = (await reader.bounds(topic))[partition]
-    step = 2
-    while first < end:
-        records = await reader.read(topic, partition, max(first, end - step), 0.5)
-        if records or end - step <= first:
-            return records
+    step, found = 2, Records(topic, partition, first, end)
+    while first < end and not found.values:
+        start = max(first, end - step)
+        found = (await reader.read_all(topic, {partition: (start, end)}))[partition]
+        if start == first:
+            break
         step *= 8
-    return []
+    return found
