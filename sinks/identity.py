@@ -44,6 +44,23 @@ def claim(address: Address, topics: Mapping[str, TopicIdentity]) -> None:
                 raise BrokenInvariant(_difference(address, topic, claimed, found))
 
 
+def differences(clickhouse: ClickHouse, topics: Mapping[str, TopicIdentity]) -> list[tuple[str, str, str]]:
+    """Topics of which the database stores something else than Kafka says: name, what is stored, what Kafka says.
+
+    Claims nothing: of a topic that nobody has claimed there is nothing to say."""
+    stored = _stored(clickhouse)
+    return [
+        (topic, _told(claimed), _told(topics[topic]))
+        for topic in sorted(topics)
+        for claimed in stored.get(topic, ())
+        if claimed != topics[topic]
+    ]
+
+
+def _told(one: TopicIdentity) -> str:
+    return f"cluster {one.cluster_id}, topic id {one.topic_id}, {one.partitions} partitions"
+
+
 def _stored(clickhouse: ClickHouse) -> dict[str, list[TopicIdentity]]:
     found: dict[str, list[TopicIdentity]] = {}
     for topic, *fields in clickhouse.query("SELECT topic, cluster_id, topic_id, partitions FROM identity"):

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from nanotally.streams.commands.charge_sources import address_of
+from nanotally.streams.commands.identities import ends, identities
 from nanotally.streams.commands.output import AsJson, note, say_json, table
 from nanotally.streams.commands.reconcile_reading import read
 from nanotally.streams.commands.reconcile_tables import compare_tables, expected_rows
@@ -41,7 +42,9 @@ def reconcile(
     report.notes += [f"topic {t} has lost its oldest rows; they are not compared" for t in sorted(material.expired)]
     report.notes += _waiting(material)
     if not ledger:
-        report.add(compare_tables(address_of(environment), expected_rows(material), wait))
+        expected, there = expected_rows(material), run(ends(environment))
+        topics = run(identities(environment, {topic for topic, _ in there}))
+        report.add(compare_tables(address_of(environment), expected, topics, lambda: run(ends(environment)), wait))
     if as_json:
         say_json(_document(report, material))
     else:

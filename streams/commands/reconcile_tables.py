@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
 
 from nanotally.sinks.client import Address, ClickHouse
+from nanotally.sinks.identity import TopicIdentity, differences
 from nanotally.sinks.reconcile_queries import written
 from nanotally.streams.domain.reconciling import Check, Difference
 from nanotally.streams.domain.reconciling_run import Material, last_offset
 from nanotally.streams.domain.reconciling_tables import TABLES, Table, compare_table
 
 Expected = dict[str, dict[int, pl.DataFrame]]  # table -> partition -> rows
+Ends = Callable[[], Mapping[tuple[str, int], int]]  # by topic and partition
 
 
 def expected_rows(material: Material) -> Expected:
@@ -49,10 +51,14 @@ def expected_rows(material: Material) -> Expected:
     }
 
 
-def compare_tables(address: Address, expected: Expected, wait_s: float) -> Iterator[Check]:
-    """Waits until the sink has got as far as what was read, then compares each table. Raises Transient, NotFound."""
+def compare_tables(
+    address: Address, expected: Expected, topics: Mapping[str, TopicIdentity], ends: Ends, wait_s: float
+) -> Iterator[Check]:
+    """Waits until the sink has got as far as what was read, then compares each table. topics: as Kafka knows them;
+    ends: gives the offsets after their newest records, now. Raises Transient, NotFound."""
     clickhouse = ClickHouse(address)
     try:
+        yield _origin(clickhouse, topics, ends)
         yield _caught_up(clickhouse, expected, wait_s)
         for table in TABLES:
             rows = expected[table.name]
@@ -65,6 +71,22 @@ def compare_tables(address: Address, expected: Expected, wait_s: float) -> Itera
             )
     finally:
         clickhouse.close()
+
+
+def _origin(clickhouse: ClickHouse, topics: Mapping[str, TopicIdentity], ends: Ends) -> Check:
+    """Whether what is in ClickHouse is of these topics: not of others of their name, and not of records that they have
+    no more, which would be compared with nothing."""
+    positions = {(w.topic, w.partition): w.next_offset for w in written(clickhouse)}
+    newest = ends()  # after the positions: the sink goes on
+    check = Check("ClickHouse is of this Kafka", compared=len(topics) + len(positions))
+    for topic, stored, found in differences(clickhouse, topics):
+        check.differ(Difference("origin of the rows", f"ClickHouse identity, topic {topic}", 0, -1, found, stored))
+    for (topic, p), at in sorted(positions.items()):
+        end = newest.get((topic, p), 0)
+        if at > end:
+            said = f"{end:,} at most, where the topic ends", f"{at:,}"
+            check.differ(Difference("position of the sink", f"ClickHouse chunks, topic {topic}", p, -1, *said))
+    return check
 
 
 def _caught_up(clickhouse: ClickHouse, expected: Expected, wait_s: float) -> Check:

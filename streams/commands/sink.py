@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
-from nanotally.sinks.identity import TopicIdentity
 from nanotally.sinks.migrate import migrate
 from nanotally.sinks.replay import Replayed, replay
-from nanotally.sinks.tables import TOPICS
+from nanotally.streams.commands.identities import identities
 from nanotally.streams.commands.output import AsJson, note, progress, say_json, table
 from nanotally.streams.environment import Environment
-from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.publisher_ledger import run
 
 sink_app = typer.Typer(name="sink", help="Fill another database from the topics.", no_args_is_help=True)
@@ -57,13 +54,4 @@ def replay_(
 
 
 async def _replay(environment: Environment, say: Callable[[str, int], None]) -> list[Replayed]:
-    broker = KafkaBroker(environment.kafka, prefix=environment.prefix, group="")
-    try:
-        facts = await asyncio.gather(*(broker.describe(topic) for topic in TOPICS))
-    finally:
-        await broker.close()
-    known = {
-        topic: TopicIdentity(fact.cluster_id, fact.topic_id, fact.partitions)
-        for topic, fact in zip(TOPICS, facts, strict=True)
-    }
-    return await replay(environment, known, say)
+    return await replay(environment, await identities(environment), say)

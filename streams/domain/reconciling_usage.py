@@ -71,8 +71,8 @@ class KeptUsage:
         is_control = np.concatenate([np.zeros(0, dtype=np.bool_), *self._is_control])
         told = np.unique(told[(told >= self.first) & (told < self.position)])
         check.compared = len(here)
-        without = ~np.isin(here, told)
-        for offset in here[without & ~is_control & (here >= rejects_from)].tolist():
+        without = ~np.isin(here, told) & (here >= rejects_from)
+        for offset in here[without & ~is_control].tolist():
             self._differ(check, "record without an outcome", offset, "charged, rejected or another outcome", "none")
         left = int((without & is_control).sum())
         if left > silent:

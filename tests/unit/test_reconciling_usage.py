@@ -120,6 +120,14 @@ def test_rejects_that_retention_took_do_not_make_their_uses_seem_passed_over() -
     assert found(older).clean
 
 
+def test_controls_that_were_rejected_in_a_time_of_which_rejects_are_gone_are_not_missed() -> None:
+    kept = KeptUsage(0, first=0, end=9, position=9)
+    control = next(value for _, value in SOUND.topics["usage"][0] if codec.decode_one(value)[0] == "Control")
+    kept.add(np.array([4, 7]), [control, control])
+    assert kept.check(NO_OFFSETS, NO_USES, silent=1, rejects_from=7).clean
+    assert not kept.check(NO_OFFSETS, NO_USES, silent=1, rejects_from=4).clean
+
+
 def test_what_usage_has_forgotten_is_not_missed() -> None:
     forgotten = SOUND.copy()
     for p in (0, 1):
