@@ -6,31 +6,25 @@ over `earnings`; ClickHouse must hold each record of the topics once; and the bo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
 from typing import Any
 
-from nanotally.sinks.tables import TOPICS
+from tests.simulation.checks_snapshots import check_snapshots
+from tests.simulation.checks_warehouse import check_warehouse
 from tests.simulation.installation import COUNTS, Installation
 from tests.simulation.producers import Products
 from tests.simulation.redrives import ID as LEFT_OVER
 from tests.simulation.workers import ACCOUNT_PARTITIONS, PARTITIONS
 from tests.simulation.world import World
+from tests.simulation.written import Written, Wrong, same
 from tests.support.due_order import by_hash
 from tests.support.reference import PayersReference
 from tests.support.reference_accounts import AccountsReference
 from tests.support.reference_compare import compare, compare_accounts
 from tests.support.reference_driver import Found, earned_of, mark_of
 from tests.support.reference_values import Control
-from tests.support.reference_wire import decode
 from tests.support.scenarios import Scenario
 
 OUTPUTS = ("charges", "payer_tallies", "statements", "rejects")
-Row = dict[str, Any]
-
-
-class Wrong(AssertionError):
-    """Something that must always hold does not."""
 
 
 def check(at: Installation, products: Products) -> None:
@@ -42,26 +36,7 @@ def check(at: Installation, products: Products) -> None:
     check_redriven(at.world, products, written)
     check_balance(payers, accounts, written)
     check_warehouse(at, written)
-
-
-class Written:
-    """All that was ever committed to a topic, decoded by fastavro alone: (offset, record type, record)."""
-
-    def __init__(self, at: Installation) -> None:
-        self.records: dict[tuple[str, int], list[tuple[int, str, Row]]] = {}
-        for (topic, p), log in at.kafka.logs.items():
-            if topic != "usage":
-                told = [e for e in log.archive if e.state == "committed" and e.value is not None]
-                self.records[topic, p] = [(e.offset, *decode(e.value or b"")) for e in told]
-        self.keys = {
-            (topic, p, e.offset): (e.key, e.value) for (topic, p), log in at.kafka.logs.items() for e in log.archive
-        }
-
-    def of(self, topic: str, partition: int | None = None) -> Iterator[tuple[int, int, str, Row]]:
-        """(partition, offset, record type, record) of one partition, or of all."""
-        for (name, p), found in self.records.items():
-            if name == topic and partition in (None, p):
-                yield from ((p, *one) for one in found)
+    check_snapshots(at, products.books)
 
 
 def check_payers(seed: int, partition: int, products: Products, written: Written) -> PayersReference:
@@ -194,66 +169,3 @@ def check_balance(payers: list[PayersReference], accounts: list[AccountsReferenc
         for one in told.waiting:
             given[one.key.currency] += one.amount_nanos
     same("payouts with open periods and charges", +given, +paid)
-
-
-def same(what: str, found: Any, expected: Any) -> None:
-    if found != expected:
-        raise Wrong(f"{what}: {found} and {expected}")
-
-
-# Record type -> table, and what of a record must be in its row: by column, of the record's field or a function of it.
-def nanos(name: str) -> Any:
-    return lambda r: Decimal(int(r[name])).scaleb(-9)
-
-
-def payer_of(record: Row) -> str:
-    return str(record["account"]).removeprefix("payer:")
-
-
-TALLY: Row = {"window_start": "window_start", "size": "size", "uses": "count", "amount": nanos("amount_nanos"),
-              "currency": "currency", "meter": "meter"}  # fmt: skip
-TABLES: dict[tuple[str, str], tuple[str, Row]] = {
-    ("charges", "Charge"): ("charges", {"usage_partition": "usage_partition", "usage_offset": "usage_offset", "n": "n",
-        "payer": "payer", "paid_nanos": "paid_nanos", "booked_at": "booked_at", "outcome": "outcome",
-        "event_id": lambda r: r["event"]["event_id"] if r["event"] else "",
-        "shares.account": lambda r: [s["account"] for x in r["lines"] for s in x["shares"]],
-        "shares.nanos": lambda r: [s["nanos"] for x in r["lines"] for s in x["shares"]]}),
-    ("charges", "ControlTaken"): ("controls", {"usage_offset": "usage_offset", "kind": "kind", "at": "at"}),
-    ("payer_tallies", "Tally"): ("payer_tallies", {"payer": payer_of, **TALLY}),
-    ("account_tallies", "Tally"): ("account_tallies", {"account": "account", **TALLY}),
-    ("statements", "Statement"): ("statements", {"statement_id": "statement_id", "payer": payer_of, "uses": "count",
-        "due": nanos("due_nanos")}),
-    ("payouts", "Payout"): ("payouts", {"payout_id": "payout_id", "account": "account", "paid": nanos("paid_nanos"),
-        "carried": nanos("carried_nanos")}),
-    ("rejects", "Reject"): ("rejects", {"reason": "reason", "value": "value", "input_offset": "offset"}),
-    ("books", "RuleBook"): ("books", {"book_hash": "book_hash"}),
-}  # fmt: skip
-
-
-def check_warehouse(at: Installation, written: Written) -> None:
-    """ClickHouse holds each committed record once, as it was written, and the position says so."""
-    expected: dict[str, list[Row]] = {table: [] for table, _ in TABLES.values()}
-    for topic in TOPICS:
-        for p, offset, name, record in written.of(topic):
-            if name == "Chunk":
-                continue
-            table, columns = TABLES[topic, name]
-            row = {c: record[f] if isinstance(f, str) else f(record) for c, f in columns.items()}
-            expected[table].append({"kafka_partition": p, "kafka_offset": offset, **row})
-    for table, rows in expected.items():
-        names = ["kafka_partition", "kafka_offset", *next(c for t, c in TABLES.values() if t == table)]
-        there = sorted(([row[c] for c in names] for row in at.server.tables[table].rows), key=repr)
-        wanted = sorted(([row[c] for c in names] for row in rows), key=repr)
-        if there != wanted:
-            missing, more = [r for r in wanted if r not in there], [r for r in there if r not in wanted]
-            raise Wrong(
-                f"table {table} has {len(there)} rows for {len(wanted)} records; missing {missing[:3]}, "
-                f"too many {more[:3] or 'of some'}"
-            )
-    for topic in TOPICS:
-        for p in range(COUNTS[topic]):
-            records = sum(name != "Chunk" for _, _, name, _ in written.of(topic, p))
-            mine = [r for r in at.server.tables["chunks"].rows if (r["topic"], r["kafka_partition"]) == (topic, p)]
-            same(f"position of {topic}[{p}]", max((r["records"] for r in mine), default=0), records)
-            if len({r["kafka_offset"] for r in mine}) != len(mine):
-                raise Wrong(f"a position of {topic}[{p}] is there twice")
