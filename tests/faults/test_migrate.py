@@ -19,11 +19,15 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import MessageSizeTooLargeError
 
 from nanotally.schemas import codec
+from nanotally.sinks.client import ClickHouse
 from nanotally.sinks.migrate import migrate as make_tables
+from nanotally.sinks.sink import address_of
 from nanotally.streams import Publisher, admin
 from nanotally.streams.domain.keys import partition_of
+from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode, InvalidInput
+from nanotally.streams.tariffs.publishing import activate
 from tests.support.installed import Installed, installed, until
 from tests.support.services import Addresses, drop_database, fresh_database, fresh_prefix
 from tests.support.topics import read_committed
@@ -112,6 +116,15 @@ def counts(environment: Environment, partitions: int) -> Counter[str]:
     return total
 
 
+def left_in_clickhouse(environment: Environment) -> set[str]:
+    """Ids of the uses without a price that are left."""
+    clickhouse = ClickHouse(address_of(environment))
+    try:
+        return {event_id for (event_id,) in clickhouse.query("SELECT event_id FROM unpriced_left")}
+    finally:
+        clickhouse.close()
+
+
 def charged_once(*sides: dict[str, list[dict[str, Any]]]) -> dict[str, int]:
     """Ids that were charged on any side, each once, with their quantity."""
     found: dict[str, int] = {}
@@ -182,7 +195,44 @@ def test_four_partitions_become_eight_with_repeats_across_the_move(world: Instal
     code, out, _ = wide.run("rejects", "list", "--unpriced", "--json")
     assert code == ExitCode.OK
     # Those that had no price go over as what they are; what was charged is known, and waits for no price.
-    assert {one["use"]["event_id"] for one in json.loads(out)["rejects"]} == {f"e-{n}" for n in range(2000, 2005)}
+    left = {f"e-{n}" for n in range(2000, 2005)}
+    assert {one["use"]["event_id"] for one in json.loads(out)["rejects"]} == left
+    assert left_in_clickhouse(new) == left
+    clickhouse = ClickHouse(address_of(new))
+    try:
+        assert clickhouse.query("SELECT reason, records FROM rejects_left WHERE reason = 'unpriced'") == [
+            ("unpriced", 5)
+        ]
+    finally:
+        clickhouse.close()
+
+
+def test_a_use_that_comes_before_the_tariff_is_in_force_is_no_carried_one(
+    world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = world.environment, wide.environment
+    start(world)
+    publish(old, range(100))
+    until("the old uses are charged", lambda: counts(old, 4)["charged"] == 100)
+    published: list[bool] = []
+
+    def activate_late(kafka: str, prefix: str, book: RuleBook, note: str = "") -> None:
+        try:
+            publish(new, range(500, 501))
+            published.append(True)
+        except InvalidInput:  # there is no tariff yet
+            published.append(False)
+        activate(kafka, prefix, book, note)
+
+    monkeypatch.setattr("nanotally.streams.commands.migrate.activate", activate_late)
+    code, out, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
+    assert code == ExitCode.OK, out + err
+    assert published == [False, False, True]
+    start(wide)
+    wide.reconcile()
+    assert counts(new, WIDE)["unpriced.no_tariff"] == 101
+    listed = json.loads(wide.run("rejects", "list", "--unpriced", "--json")[1])["rejects"]
+    assert {one["use"]["event_id"] for one in listed} == left_in_clickhouse(new) == {"e-500"}
 
 
 def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installation(

@@ -25,7 +25,10 @@ from tests.support.services import ClickHouseAddress
 from tests.support.sink_records import NOON_US, charge, chunk, line, raw_chunk, share, tally
 from tests.support.sunk import identity, rows, sink
 
-NAMES = ["0001_charges", "0002_records", "0003_positions", "0004_views", "0005_redrives", "0006_unpriced"]
+NAMES = [
+    "0001_charges", "0002_records", "0003_positions", "0004_views", "0005_redrives", "0006_unpriced", "0007_carried",
+]  # fmt: skip
+NEXT, AFTER = f"{len(NAMES) + 1:04d}", f"{len(NAMES) + 2:04d}"  # numbers that are free
 MONTH_US = 31 * 86_400_000_000
 
 
@@ -62,7 +65,7 @@ def test_a_second_run_does_nothing(address: Address) -> None:
 
 def test_migrations_can_be_undone_and_applied_again(address: Address) -> None:
     assert reverse(address.native, address.database, 2) == [
-        "0006_unpriced", "0005_redrives", "0004_views", "0003_positions",
+        "0007_carried", "0006_unpriced", "0005_redrives", "0004_views", "0003_positions",
     ]  # fmt: skip
     assert reverse(address.native, address.database, 0) == ["0002_records", "0001_charges"]
     assert rows(address, "SHOW TABLES") == [("migrations",)]
@@ -70,37 +73,37 @@ def test_migrations_can_be_undone_and_applied_again(address: Address) -> None:
 
 
 def test_a_new_migration_is_applied_alone(address: Address, folder: Path) -> None:
-    add(folder, "0007_more.sql")
-    assert migrate(address.native, address.database, folder=folder) == ["0007_more"]
+    add(folder, f"{NEXT}_more.sql")
+    assert migrate(address.native, address.database, folder=folder) == [f"{NEXT}_more"]
     assert rows(address, "SELECT * FROM more") == []
 
 
 def test_a_changed_migration_is_refused(address: Address, folder: Path) -> None:
     file = folder / "0002_records.sql"
     file.write_text(file.read_text().replace("ZSTD(3)", "ZSTD(5)"))
-    add(folder, "0007_more.sql")
+    add(folder, f"{NEXT}_more.sql")
     with pytest.raises(BrokenInvariant, match=r"0002_records is not the file that was applied.*never changed"):
         migrate(address.native, address.database, folder=folder)
-    assert rows(address, "SELECT max(number) FROM migrations") == [(6,)]
+    assert rows(address, "SELECT max(number) FROM migrations") == [(len(NAMES),)]
 
 
 def test_a_database_of_a_newer_version_is_left_as_it_is(address: Address, folder: Path) -> None:
-    add(folder, "0007_more.sql")
+    add(folder, f"{NEXT}_more.sql")
     migrate(address.native, address.database, folder=folder)
     said: list[str] = []
     assert migrate(address.native, address.database, say=said.append) == []
-    assert said == ["a newer version has applied 0007_more, which only adds: this version goes on"]
-    with pytest.raises(InvalidInput, match="has 0007_more of a newer version: undo these with that version first"):
+    assert said == [f"a newer version has applied {NEXT}_more, which only adds: this version goes on"]
+    with pytest.raises(InvalidInput, match=f"has {NEXT}_more of a newer version: undo these with that version first"):
         reverse(address.native, address.database, 5)
-    assert rows(address, "SELECT max(number) FROM migrations") == [(7,)]
+    assert rows(address, "SELECT max(number) FROM migrations") == [(len(NAMES) + 1,)]
 
 
 def test_migrations_out_of_order_are_refused(address: Address, folder: Path) -> None:
-    add(folder, "0007_more.sql")
-    add(folder, "0008_again.sql")
+    add(folder, f"{NEXT}_more.sql")
+    add(folder, f"{AFTER}_again.sql")
     migrate(address.native, address.database, folder=folder)
-    rows(address, "DELETE FROM migrations WHERE number = 7")
-    with pytest.raises(BrokenInvariant, match="has migration 0008 but not 0007: out of order"):
+    rows(address, "DELETE FROM migrations WHERE number = {number:UInt32}", number=int(NEXT))
+    with pytest.raises(BrokenInvariant, match=f"has migration {AFTER} but not {NEXT}: out of order"):
         migrate(address.native, address.database)
     rows(address, "DELETE FROM migrations WHERE number = 2")
     with pytest.raises(BrokenInvariant, match="not 0002_records: out of order"):
@@ -108,14 +111,14 @@ def test_migrations_out_of_order_are_refused(address: Address, folder: Path) -> 
 
 
 def test_files_that_are_no_migrations_are_named(folder: Path) -> None:
-    add(folder, "0008_more.sql")
-    with pytest.raises(InvalidInput, match="0008_more should be number 0007"):
+    add(folder, f"{AFTER}_more.sql")
+    with pytest.raises(InvalidInput, match=f"{AFTER}_more should be number {NEXT}"):
         migrations(folder)
-    (folder / "0008_more.sql").rename(folder / "more.sql")
+    (folder / f"{AFTER}_more.sql").rename(folder / "more.sql")
     with pytest.raises(InvalidInput, match="name it NNNN_what_it_does"):
         migrations(folder)
-    (folder / "more.sql").rename(folder / "0007_more.sql")
-    (folder / "0007_more.sql").write_text("SELECT 1;\n")
+    (folder / "more.sql").rename(folder / f"{NEXT}_more.sql")
+    (folder / f"{NEXT}_more.sql").write_text("SELECT 1;\n")
     with pytest.raises(InvalidInput, match="no line '-- reverse'"):
         migrations(folder)
 
@@ -150,7 +153,7 @@ def test_the_command_says_what_it_did(
     assert migrating.main([]) == 0
     assert capsys.readouterr().out == f"database {database}: nothing to do\n"
     assert migrating.main(["--down-to", "3"]) == 0
-    assert capsys.readouterr().out == f"database {database}: undone 0006_unpriced, 0005_redrives, 0004_views\n"
+    assert capsys.readouterr().out == f"database {database}: undone {', '.join(NAMES[:2:-1])}\n"
 
 
 # ---- whose database it is ----

@@ -29,7 +29,7 @@ from nanotally.sinks.answers import (
 )
 from nanotally.sinks.charge_query import charge_of_use, charges_of_event
 from nanotally.sinks.client import Address, ClickHouse
-from nanotally.sinks.migrate import migrate
+from nanotally.sinks.migrate import migrate, reverse
 from nanotally.sinks.queries import Queries, asking
 from nanotally.sinks.reconcile_queries import Sums, ledger_sums, topic_sums, written
 from nanotally.streams.domain.records import LONG_AGO, NO_END
@@ -327,6 +327,39 @@ def test_unpriced_uses_are_left_until_they_are_redriven(clickhouse: ClickHouseAd
     assert rows(address, "SELECT sum(uses), sum(paid) FROM revenue_by_hour") == [(2, d("0.01"))]
     with asking(address) as ask:
         assert ledger_sums(ask.clickhouse, 0, 8).counts["redriven"] == 3
+
+
+@pytest.mark.parametrize(
+    ("note", "tariffs", "first", "left"),
+    [
+        ("moved from 'narrow.'", 0, 0, ["0-1", "0-2", "0-3"]),  # 0-0 was carried over
+        ("settings alone", 0, 0, ["0-0", "0-1", "0-2", "0-3"]),  # a person's: it waits for the first tariff
+        ("moved from 'narrow.'", 1, 0, ["0-0", "0-1", "0-2", "0-3"]),  # it has a tariff: none that `migrate` made
+        ("moved from 'narrow.'", 0, 1, ["0-0", "0-1", "0-2", "0-3"]),  # nor is one that is not the first
+    ],
+)
+def test_uses_that_were_carried_over_are_not_left(
+    clickhouse: ClickHouseAddress, database: str, note: str, tariffs: int, first: int, left: list[str]
+) -> None:
+    migrate(clickhouse.native, database)
+    address = Address(clickhouse.native, database, http=clickhouse.http)
+    book = rule_book()
+    carrying = ("RuleBook", {**book, "note": note, "tariffs": book["tariffs"][:tariffs]})
+    sink(address, "books", [("RuleBook", {**book, "tariffs": []})] * first + [carrying, ("RuleBook", book)])
+    no_tariff = {"outcome": "unpriced", "reason": "no_tariff", "currency": ""}
+    records: list[Record] = [
+        ("Charge", charge(0, event=event(0), book_number=first, **no_tariff)),
+        ("Charge", charge(1, event=event(1), book_number=first + 1, **no_tariff)),  # of a product without a tariff
+        ("Charge", charge(2, event=event(2), book_number=first, **{**no_tariff, "reason": "unknown_meter"})),
+        ("Charge", charge(3, event=event(3), book_number=-1, **no_tariff)),
+        ("Chunk", chunk(next_offset=4, counts={"unpriced": 4})),
+    ]
+    sink(address, "charges", records)
+    assert [name for (name,) in rows(address, "SELECT charge FROM unpriced_left ORDER BY charge")] == left
+    assert rows(address, "SELECT sum(records) FROM rejects_left") == [(len(left),)]
+    reverse(clickhouse.native, database, 6)  # the views as they were
+    assert len(rows(address, "SELECT charge FROM unpriced_left")) == 4
+    assert rows(address, "SELECT sum(records) FROM rejects_left") == [(4,)]
 
 
 def test_top_items_and_creators(address: Address) -> None:
