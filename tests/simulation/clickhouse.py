@@ -157,9 +157,17 @@ class ClickHouseServer:
                 del self.running[query_id]
 
     def _pieces(self, months: list[list[Row]]) -> list[list[Row]]:
-        """What lands wholly or not at all, in any order: months, cut into blocks where they are long."""
-        block = self.world.profile.block_rows
-        pieces = [month[i : i + block] for month in months for i in range(0, len(month), block)]
+        """What lands wholly or not at all, in any order: months, cut into blocks where they are long, but not between
+        the rows of one record: those that a rule book lists are far fewer than a real block has."""
+        pieces: list[list[Row]] = []
+        for month in months:
+            piece: list[Row] = []
+            for _, rows in itertools.groupby(month, key=lambda row: int(row["kafka_offset"])):
+                if len(piece) >= self.world.profile.block_rows:
+                    pieces.append(piece)
+                    piece = []
+                piece += rows
+            pieces.append(piece)
         self._rng.shuffle(pieces)
         return pieces
 
