@@ -33,7 +33,7 @@ def findings_when(kafka: str, prefix: str, expected: Callable[[list[admin.Findin
         found[:] = admin.check_topics(kafka, prefix)
         return expected(found)
 
-    processes.wait_until(is_there, within_s=30, otherwise=f"not as expected: {found}")
+    processes.wait_until(is_there, within_s=120, otherwise=f"not as expected: {found}")
     return found
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from nanotally.streams import Publisher, admin, verify_proof
 from nanotally.streams.commands import app
 from nanotally.streams.errors import ExitCode
-from tests.integration.test_publisher_kafka import PARTITIONS, rate
+from tests.integration.test_publisher_kafka import PARTITIONS, WITHIN_S, rate
 
 TARIFF = """
 tariff: music
@@ -65,9 +65,9 @@ def test_a_catalog_is_published_alone_and_what_it_says_can_be_checked(
         nano.flush()
         asyncio.run(rate(kafka, prefix))
         refused = "the tariff refuses such a use, or the price that came with it is none or out of its bounds"
-        assert str(nano.charge(before)) == f"not charged: refused · price · {refused}"
-        assert str(nano.charge(duet)) == "0.003 USD · play v1 · ana 0.00162 · bob 0.00108 · platform 0.0003"
-        names = [nano.charge(use).name for use in (before, duet, dear)]
+        assert str(nano.charge(before, WITHIN_S)) == f"not charged: refused · price · {refused}"
+        assert str(nano.charge(duet, WITHIN_S)) == "0.003 USD · play v1 · ana 0.00162 · bob 0.00108 · platform 0.0003"
+        names = [nano.charge(use, WITHIN_S).name for use in (before, duet, dear)]
 
     document = json.loads(run("catalog", "show", "songs", "--item", "duet", "--json")[1])
     assert document["catalogs"][0]["items"][0]["price"] == "0.003"

@@ -133,6 +133,7 @@ def test_books_are_closed_in_every_partition_and_shown(system: str) -> None:
 def test_a_missing_topic_and_missing_tables_are_told_with_the_remedy(system: str, services: Addresses) -> None:
     with admin.admin_client(services.kafka) as client:
         client.delete_topics([system + "payouts"])
+    until("the broker knows", lambda: "payouts" not in admin.partition_counts(services.kafka, system))
     code, out, _ = run("doctor")
     assert code == ExitCode.DIFFERENCE
     assert f"topic {system}payouts: is missing; make it with `make up`" in out

@@ -41,8 +41,8 @@ def widen(kafka: str, topic: str, partitions: int) -> None:
     client = KafkaAdminClient(bootstrap_servers=kafka)
     client.create_partitions({topic: partitions})
     client.close()
-    prefix = topic.partition("-")[0] + "-"
-    until("the broker knows", lambda: partitions in admin.partition_counts(kafka, prefix).values())
+    prefix, _, name = topic.partition("-")
+    until("the broker knows", lambda: admin.partition_counts(kafka, f"{prefix}-")[name] == partitions)
 
 
 def later(name: str = "UsageEvent") -> catalog.Schema:

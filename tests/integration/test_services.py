@@ -42,8 +42,8 @@ def test_killed_services_come_back_with_what_they_had(own_services: OwnServices)
         client.execute("INSERT INTO kept SELECT number FROM numbers(1000)")
     own_services.kill("clickhouse")
     own_services.kill("kafka")
-    processes.wait_until(lambda: rows(addresses.clickhouse) == 1000, 60, "ClickHouse did not come back with its rows")
-    processes.wait_until(lambda: kafka_service.answers(addresses.kafka), 60, "Kafka did not come back")
+    processes.wait_until(lambda: rows(addresses.clickhouse) == 1000, 180, "ClickHouse did not come back with its rows")
+    processes.wait_until(lambda: kafka_service.answers(addresses.kafka), 180, "Kafka did not come back")
     assert admin.cluster_id(addresses.kafka) == cluster
     assert admin.create_topics(addresses.kafka) == [], "all topics are still there"
 
@@ -65,4 +65,4 @@ def test_a_failed_login_does_not_take_the_server_away_for_long(own_services: Own
     def answers() -> bool:
         return clickhouse_service.answers(address.native, address.http)
 
-    processes.wait_until(answers, 60, "ClickHouse did not come back after a failed login")
+    processes.wait_until(answers, 180, "ClickHouse did not come back after a failed login")
