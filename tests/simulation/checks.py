@@ -5,12 +5,13 @@ over `earnings`; ClickHouse must hold each record of the topics once; and the bo
 
 from __future__ import annotations
 
+import bisect
 from collections import Counter
 from typing import Any
 
 from tests.simulation.checks_snapshots import check_snapshots
 from tests.simulation.checks_warehouse import check_warehouse
-from tests.simulation.installation import COUNTS, Installation
+from tests.simulation.installation import COUNTS, STEPS, Installation
 from tests.simulation.producers import Products
 from tests.simulation.redrives import ID as LEFT_OVER
 from tests.simulation.workers import ACCOUNT_PARTITIONS, PARTITIONS
@@ -32,7 +33,7 @@ def check(at: Installation, products: Products) -> None:
     written = Written(at)
     payers = [check_payers(at.world.seed, p, products, written) for p in range(PARTITIONS)]
     accounts = [check_accounts(at.world.seed, q, products, written) for q in range(ACCOUNT_PARTITIONS)]
-    check_chunks(written)
+    check_chunks(at, written)
     check_redriven(at.world, products, written)
     check_balance(payers, accounts, written)
     check_warehouse(at, written)
@@ -125,14 +126,20 @@ def check_redriven(world: World, products: Products, written: Written) -> None:
                 raise Wrong(f"usage[{p}] {record.offset} is a redrive with no outcome")
 
 
-def check_chunks(written: Written) -> None:
-    """Each transaction goes on where the one before it ended, and running counts of rows are those of the topics."""
-    for topic, outputs in (("charges", OUTPUTS), ("account_tallies", ("account_tallies", "payouts"))):
+def check_chunks(at: Installation, written: Written) -> None:
+    """Each transaction goes on where the one before it ended, and took as many records as lie there; running counts of
+    rows are those of the topics."""
+    outputs_of = {"charges": OUTPUTS, "account_tallies": ("account_tallies", "payouts")}
+    for (source, topic), outputs in ((step, outputs_of[step[1]]) for step in STEPS):
         for p in range(COUNTS[topic]):
             chunks = [record for _, _, name, record in written.of(topic, p) if name == "Chunk"]
             places = [(c["next_offset"], c["records"]) for c in chunks]
             if places != sorted(places):
                 raise Wrong(f"chunk records of {topic}[{p}] go back: {places}")
+            there = [e.offset for e in at.kafka.logs[source, p].archive if e.state == "committed"]
+            for next_offset, records in places:
+                if bisect.bisect_left(there, next_offset) != records:
+                    raise Wrong(f"chunk record of {topic}[{p}] at {source} offset {next_offset} has {records} records")
             for output in outputs:
                 rows = sum(name != "Chunk" for _, _, name, _ in written.of(output, p))
                 told = chunks[-1]["counts"].get(f"rows.{output}", 0) if chunks else 0

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from nanotally.streams.domain.accounts import AccountsLogic
+from nanotally.streams.domain.accounts_state import AccountsState
 from nanotally.streams.domain.payers import PayersLogic
 from nanotally.streams.domain.records import LONG_AGO
 from nanotally.streams.domain.state import PayersState, unpack
@@ -24,22 +26,41 @@ Facts = dict[str, Any]
 
 
 def check_snapshots(at: Installation, books: dict[int, RuleBook]) -> None:
-    """One snapshot of each partition of the payers' stage, that of the most peculiar moment."""
+    """One snapshot of each partition: of the payers' stage that of the most peculiar moment."""
     for p in range(PARTITIONS):
-        saved = [kept for disk in at.disks for _, kept in disk.backups.get(f"payers-{p}", ())]
-        if not saved:
-            continue
-        snapshot = most_peculiar(saved, at.world.rng(f"snapshots {p}"))
-        log = [e for e in at.kafka.logs["charges", p].archive if e.state == "committed"]
-        folded = _logic(p, books.values())
-        folded.evolve([e.value for e in log if e.offset < snapshot.log_offset], 0)
-        restored = _logic(p, ())
-        restored.restore(snapshot.parts)
-        for book in books.values():
-            restored.learn(book)
-        found, expected = facts(restored.state), facts(folded.state)
-        for what in expected:
-            same(f"snapshot of payers[{p}] at offset {snapshot.log_offset}, {what}", found[what], expected[what])
+        if saved := _saved(at, f"payers-{p}"):
+            snapshot = most_peculiar(saved, at.world.rng(f"snapshots payers {p}"))
+            folded = _logic(p, books.values())
+            folded.evolve(_log(at, "charges", p, snapshot), 0)
+            restored = _logic(p, ())
+            restored.restore(snapshot.parts)
+            for book in books.values():
+                restored.learn(book)
+            _same(f"payers[{p}]", snapshot, facts(restored.state), facts(folded.state))
+    for q in range(ACCOUNT_PARTITIONS):
+        # What a close that was cut has not closed yet, the fold has.
+        if saved := [
+            one for one in _saved(at, f"accounts-{q}") if not json.loads(one.parts["accounts"])["chunk"]["cursor"]
+        ]:
+            snapshot = at.world.rng(f"snapshots accounts {q}").choice(saved)
+            earned, kept = AccountsLogic(q), AccountsLogic(q)
+            earned.evolve(_log(at, "earnings", q, snapshot), 0)
+            kept.restore(snapshot.parts)
+            _same(f"accounts[{q}]", snapshot, facts_of_accounts(kept.state), facts_of_accounts(earned.state))
+
+
+def _saved(at: Installation, name: str) -> list[Snapshot]:
+    return [kept for disk in at.disks for _, kept in disk.backups.get(name, ())]
+
+
+def _log(at: Installation, topic: str, partition: int, snapshot: Snapshot) -> list[bytes | None]:
+    log = at.kafka.logs[topic, partition].archive
+    return [e.value for e in log if e.state == "committed" and e.offset < snapshot.log_offset]
+
+
+def _same(whose: str, snapshot: Snapshot, found: Facts, expected: Facts) -> None:
+    for what in expected:
+        same(f"snapshot of {whose} at offset {snapshot.log_offset}, {what}", found[what], expected[what])
 
 
 def most_peculiar(saved: list[Snapshot], rng: random.Random) -> Snapshot:
@@ -78,6 +99,15 @@ def facts(state: PayersState) -> Facts:
         "ids": ids(seen, max(state.watermark_us - state.settings.horizon_us, state.forgotten_us)),
         "redriven offsets": unpack(parts["redriven"])["offsets"].tolist(),
     }
+
+
+def facts_of_accounts(state: AccountsState) -> Facts:
+    """The same of the accounts' stage: what each account carries, and what the chunk record tells but for the place."""
+    carried = {name: state.carry.of(name) for name in state.carry._accounts.texts}
+    chunk = state.chunk()
+    sums = {name: nanos for name, nanos in chunk["sums"].items() if nanos != "0"}
+    told = {name: chunk[name] for name in ("records", "watermark_us", "closed_to_us", "book_number")}
+    return {**told, "sums": sums, "carried": {name: nanos for name, nanos in carried.items() if any(nanos.values())}}
 
 
 def ids(seen: dict[str, np.ndarray], from_us: int) -> dict[tuple[int, int], tuple[int, int]]:
