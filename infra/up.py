@@ -21,7 +21,7 @@ from infra.services.local import WORKER, Say
 from nanotally.streams.environment import STAGES, Environment
 from nanotally.streams.errors import ExitCode, Transient
 
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 240.0
 
 
 def bring_up(

@@ -92,7 +92,10 @@ class ClickHouseWarehouse:
         names = batch.schema.names
         unknown = [name for name in names if name not in types]
         if unknown:
-            raise BrokenInvariant(f"table {table} has no column {', '.join(unknown)}: code and migrations differ")
+            raise BrokenInvariant(
+                f"table {table} has no column {', '.join(unknown)}: this version's migrations are not applied; run "
+                f"python -m nanotally.sinks.migrate"
+            )
         structure = ", ".join(f"`{name}` {types[name]}" for name in names).replace("\\", "\\\\").replace("'", "\\'")
         columns = ", ".join(f"`{name}`" for name in names)
         ends = pc.min_max(batch.column("kafka_offset")).as_py()

@@ -16,7 +16,7 @@ from infra.services.processes import Service, tail
 NAME = "clickhouse"
 PORT = 9000
 HTTP_PORT = 8123
-START_WITHIN_S = 60.0
+START_WITHIN_S = 240.0
 
 CONFIG = """\
 <clickhouse>

@@ -23,7 +23,7 @@ NAME = "kafka"
 PORT = 9092
 CONTROLLER_PORT = 9093
 HEAP = "512m"
-START_WITHIN_S = 90.0
+START_WITHIN_S = 240.0  # one that ends is noticed at once; this is for cores that are very slow
 
 # Topics are made on purpose only, with the settings they need; internal ones have as many replicas as there are nodes.
 PROPERTIES = """\

@@ -25,6 +25,7 @@ from nanotally.streams.errors import Transient
 
 START_TIME_TOLERANCE_S = 2.0
 STEP_S = 0.05
+START_WITHIN_S = 120.0  # of a supervisor, until it says so
 LOG_BYTES_MAX = 50_000_000
 
 # Supervisors that this very process has started: it must take their exit codes.
@@ -134,7 +135,7 @@ def start(folder: Folder, service: Service) -> State:
             raise Transient(f"{service.name} did not start:\n{tail(log)}")
         return state(folder, service.name).runs
 
-    wait_until(said_so, within_s=15, otherwise=f"{service.name} did not start; see {log}")
+    wait_until(said_so, START_WITHIN_S, otherwise=f"{service.name} did not start; see {log}")
     return state(folder, service.name)
 
 

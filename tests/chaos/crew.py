@@ -96,7 +96,7 @@ class Crew:
         self.kills += 1
         return True
 
-    def leave(self, member: Member, within_s: float = 60.0) -> None:
+    def leave(self, member: Member, within_s: float = 240.0) -> None:
         """SIGTERM to one that is to stay away; returns when it is gone."""
         member.wanted = False
         if member.alive() and member.process is not None:
@@ -116,7 +116,7 @@ class Crew:
         """Ends all, also what stands still."""
         self.ended = True
         if hasattr(self, "_thread"):
-            self._thread.join(10)
+            self._thread.join(120)
         for member in self.members:
             if member.alive() and member.process is not None:
                 member.process.kill()

@@ -15,7 +15,7 @@ from nanotally.streams.errors import ExitCode
 from tests.chaos.faults import World
 
 FLOOD = 5_000  # well above the limit per minute that the run's workers have
-PATIENCE_S = 90.0
+PATIENCE_S = 300.0
 OPEN_S = 3.0
 
 # Leaves a transaction open: takes the id, writes into the topic, says so, and waits to be killed.
@@ -28,7 +28,7 @@ producer.init_transactions()
 producer.begin_transaction()
 for _ in range(3):
     value = bytes.fromhex(sys.stdin.readline())
-    producer.send(topic, key=b"p-1", value=value, partition=int(partition)).get(timeout=30)
+    producer.send(topic, key=b"p-1", value=value, partition=int(partition)).get(timeout=120)
 print("open", flush=True)
 time.sleep(600)
 """
@@ -137,6 +137,6 @@ def _send(world: World, values: list[bytes | None]) -> None:
         topic = world.environment.topic("usage")
         sent = [producer.send(topic, key=b"p-1", value=v, partition=p) for v in values for p in range(PARTITIONS)]
         for one in sent:
-            one.get(timeout=60)
+            one.get(timeout=240)
     finally:
         producer.close()

@@ -38,7 +38,7 @@ class Load:
         self._left = True
         self._ended.set()
 
-    def end(self, within_s: float = 180.0) -> None:
+    def end(self, within_s: float = 400.0) -> None:
         """Lets what is in hand arrive. Raises what went wrong, Transient where it does not end."""
         self._ended.set()
         self._thread.join(within_s)

@@ -17,7 +17,7 @@ from tests.chaos.faults import World
 
 DISK = "1m"
 MEMORY_MORE = 1 << 20  # address space beyond what a worker has when the limit falls
-GONE_S = 40.0
+GONE_S = 120.0
 SPOILED = 0.3  # of all files
 CRASHED = (ExitCode.BROKEN, ExitCode.INVALID, -signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGTRAP, 1)
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 
 HOST = "127.0.0.1"
 PIECE_BYTES = 64 << 10
+ANSWERS_WITHIN_S = 120.0  # of its own thread
 
 
 class Proxy:
@@ -28,7 +29,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy {port}", daemon=True)
         self._thread.start()
-        self._server = self._call(asyncio.start_server(self._connected, HOST, port)).result(10)
+        self._server = self._call(asyncio.start_server(self._connected, HOST, port)).result(ANSWERS_WITHIN_S)
 
     def open(self) -> None:
         """All gets through again; what was held goes on."""
@@ -37,7 +38,7 @@ class Proxy:
     def cut(self) -> None:
         """Tears what is there and refuses what comes."""
         self._set("cut")
-        self._call(self._tear()).result(10)
+        self._call(self._tear()).result(ANSWERS_WITHIN_S)
 
     def hold(self) -> None:
         """Nothing gets through, and nobody is told."""
@@ -51,9 +52,9 @@ class Proxy:
     def close(self) -> None:
         """Ends listening and all connections."""
         self._mode = "cut"
-        self._call(self._end()).result(10)
+        self._call(self._end()).result(ANSWERS_WITHIN_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(ANSWERS_WITHIN_S)
         self._loop.close()
 
     def _set(self, mode: str) -> None:

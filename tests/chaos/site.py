@@ -19,7 +19,7 @@ from tests.chaos.proxy import HOST, Proxy
 from tests.support.reserved_ports import SERVICES, give_back, reserve
 
 KAFKA, CLICKHOUSE = kafka.NAME, clickhouse.NAME
-ANSWERS_WITHIN_S = 90.0
+ANSWERS_WITHIN_S = 300.0
 PORT_NAMES = ("kafka", "kafka_clients", "controller", "clickhouse", "http", "via_kafka", "via_clickhouse", "via_http")
 
 # Clients are sent to the proxy; the broker's own requests (markers of transactions) are not.

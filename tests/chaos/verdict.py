@@ -16,10 +16,12 @@ NANOTALLY = Path(sys.executable).parent / "nanotally"
 AUDITOR = Path(__file__).with_name("auditor.py")
 
 
-def reconciled(environment: Environment, within_s: int = 240) -> str:
-    """What differs; empty where all is clean."""
+def reconciled(environment: Environment, within_s: int = 400) -> str:
+    """What differs, or was not taken in time; empty where all is clean."""
     said = _run([NANOTALLY, "reconcile", "--wait", within_s, "--json"], environment)
     found = json.loads(said.stdout) if said.stdout.startswith("{") else {"clean": False, "first": said.stderr}
+    if found["clean"] and (found["waiting_uses"] or found["waiting_earnings"]):
+        return f"not taken within {within_s} s: {found['waiting_uses']} uses, {found['waiting_earnings']} earnings"
     return "" if found["clean"] and said.returncode == 0 else str(found["first"])
 
 

@@ -13,7 +13,7 @@ from kafka.errors import KafkaError
 from nanotally.streams.environment import Environment
 
 POLL_S = 0.25
-ANSWER_MS = 3_000
+ANSWER_MS = 15_000
 
 
 class Place(Protocol):
@@ -87,6 +87,7 @@ class Watch:
     def _run(self) -> None:
         consumer: KafkaConsumer | None = None
         while not self._ended.is_set():
+            asked = time.monotonic()
             try:
                 consumer = consumer or KafkaConsumer(
                     bootstrap_servers=self._site.kafka_inside,
@@ -97,7 +98,7 @@ class Watch:
                 )
                 self._seen(consumer.end_offsets([*self._usage, *self._charges], timeout_ms=ANSWER_MS))
             except KafkaError:
-                self._unseen()
+                self._unseen(asked)
                 if consumer is not None:
                     _closed(consumer)
                 consumer = None
@@ -118,11 +119,10 @@ class Watch:
             self._ends = ends
             self._changed.notify_all()
 
-    def _unseen(self) -> None:
-        """The broker does not answer: everybody waits."""
-        now = time.monotonic()
+    def _unseen(self, asked: float) -> None:
+        """The broker has not answered since it was asked: everybody waits."""
         for usage in self._usage:
-            self._waiting_since.setdefault(usage.partition, now)
+            self._waiting_since.setdefault(usage.partition, asked)
 
     def _note(self, partition: int, now: float) -> None:
         """The ledger of the partition grew."""

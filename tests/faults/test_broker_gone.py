@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
 
+from infra.services import processes
 from infra.services.kafka import answers
 from nanotally.streams import admin
 from nanotally.streams.environment import Environment
@@ -19,6 +24,19 @@ from tests.support.worker_process import until, workers
 
 RECORDS = 3000
 
+pytestmark = pytest.mark.timeout(1800)
+
+
+@contextlib.contextmanager
+def held(services: OwnServices, name: str) -> Iterator[None]:
+    """The service's supervisor stands still: who is killed stays dead so long."""
+    supervisor = processes.state(services.folder, name).pid
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
 
 @pytest.mark.slow
 def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnServices, tmp_path: Path) -> None:
@@ -28,12 +46,14 @@ def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnSe
     asyncio.run(publish(kafka, "usage", {0: values}))
     environment = Environment(kafka=kafka, state=tmp_path / "state")
     with workers("tests.support.toy_worker", environment, tmp_path) as start:
-        worker = start("worker", TOY_FETCH="100", TOY_SLOW_S="0.05", NANOTALLY_SUPERVISOR="")
-        until("it is at work", lambda: worker.positions().get(0, 0) >= 500)
-        own_services.kill("kafka")
-        until("it says that it is held up", lambda: "no progress: usage[0] at" in worker.log)
+        worker = start("worker", TOY_FETCH="100", TOY_STOP_AT="500", NANOTALLY_SUPERVISOR="")
+        until("it stands still in the middle of its work", worker.is_stopped)
+        with held(own_services, "kafka"):
+            own_services.kill("kafka")
+            worker.signal(signal.SIGCONT)
+            until("it says that it is held up", lambda: "no progress: usage[0] at" in worker.log)
         until("it went on after the crash", lambda: worker.positions().get(0, 0) == RECORDS)
-        assert worker.end() == ExitCode.OK
+        assert worker.leaves(), worker.log
         asked = start("asked to end")
         until("it is ready", lambda: asked.get("/ready")[0] == 200)
         own_services.stop("kafka")
@@ -51,7 +71,7 @@ def test_what_one_broker_acknowledged_survives_the_kill_that_follows_at_once(own
     values = [b"v%d" % i for i in range(RECORDS)]
     producer = KafkaProducer(bootstrap_servers=kafka, acks="all", enable_idempotence=True)
     for sent in [producer.send("usage", value=value, partition=0) for value in values]:
-        sent.get(timeout=60)
+        sent.get(timeout=240)
     own_services.kill("kafka")
     producer.close(timeout=1)
     until("it is back", lambda: answers(kafka))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import children
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
 @pytest.mark.services
+@pytest.mark.timeout(2400)
 def test_a_short_chaos_run_ends_clean() -> None:
     """Its own services, whatever the environment gives; what it found is printed where it fails."""
     variables = {
@@ -21,13 +23,6 @@ def test_a_short_chaos_run_ends_clean() -> None:
         for name, value in os.environ.items()
         if not name.startswith("NANOTALLY_") or name == "NANOTALLY_CACHE"
     }
-    ran = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--short"],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = children.run([sys.executable, "-m", "tests.chaos", "--short"], cwd=ROOT, env=variables)
     assert ran.returncode == 0, ran.stdout[-8000:] + ran.stderr[-4000:]
     assert ran.stdout.splitlines()[-1].startswith("CLEAN: ")

@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
 from nanotally.sinks.client import Address, ClickHouse, patiently
 from nanotally.sinks.migrate import migrate
-from nanotally.streams.errors import Transient
+from tests.support import children
 from tests.support.services import ClickHouseAddress, OwnServices
 from tests.support.sink_process import CHARGES, CHUNKS, PARTITIONS, RECORDS, paid_nanos
+from tests.support.worker_process import ROOT, WITHIN_S, until
 
-KILLS = 6
-WITHIN_S = 120.0
+# Where sinks are killed, each in an insert of its own: they write two side by side, of PARTITIONS times CHUNKS in all.
+KILLS = ("half:1", "whole:1", "half:2", "whole:2", "half:1", "whole:2")
 TOTAL = CHARGES * CHUNKS * PARTITIONS
 
-Start = Callable[[Address], "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts sinks; what still runs at the end is killed."""
-    started: list[subprocess.Popen[bytes]] = []
+    started: list[subprocess.Popen[str]] = []
 
-    def start_one(address: Address) -> subprocess.Popen[bytes]:
-        arguments = [sys.executable, "-m", "tests.support.sink_process", address.native, address.http, address.database]
-        started.append(subprocess.Popen(arguments, stderr=subprocess.DEVNULL))
+    def start_one(address: Address, *stops: str) -> subprocess.Popen[str]:
+        where = (address.native, address.http, address.database)
+        command = [sys.executable, "-m", "tests.support.sink_process", *where, *stops]
+        started.append(children.start(command, cwd=ROOT, stderr=subprocess.DEVNULL))
         return started[-1]
 
     yield start_one
@@ -52,16 +57,15 @@ def asked(address: Address, sql: str) -> list[tuple[object, ...]]:
     return patiently(ask, "asking", within_s=WITHIN_S)
 
 
-def until_in_mid_insert(address: Address, sink: subprocess.Popen[bytes], rows: int) -> bool:
-    """Waits until at least so many rows are there and an insert runs; False when the sink is done before that."""
-    running = f"SELECT count() FROM system.processes WHERE query_id LIKE 'nanotally/{address.database}/%/charges'"
-    deadline = time.monotonic() + WITHIN_S
-    while time.monotonic() < deadline:
-        if sink.poll() is not None:
-            return False
-        if asked(address, f"SELECT (SELECT count() FROM charges) >= {rows} AND ({running}) > 0") == [(1,)]:
-            return True
-    raise Transient(f"no insert after {rows} rows within {WITHIN_S} s")
+def until_in_mid_insert(sink: subprocess.Popen[str]) -> None:
+    """Waits until the sink stands still, with an insert that is sent, in part or whole, and not answered."""
+    until("it stands still in the middle of an insert", lambda: stands_still(sink))
+
+
+def stands_still(sink: subprocess.Popen[str]) -> bool:
+    """Whether it has stopped itself."""
+    assert sink.poll() is None, "it has ended"
+    return Path(f"/proc/{sink.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 def all_is_exact(address: Address) -> None:
@@ -89,16 +93,13 @@ def test_a_sink_killed_in_mid_insert_again_and_again_writes_each_record_once(
 ) -> None:
     migrate(clickhouse.native, database)
     address = Address(clickhouse.native, database, http=clickhouse.http)
-    killed = 0
-    for number in range(KILLS):
-        sink = start(address)
-        if until_in_mid_insert(address, sink, number * TOTAL // (KILLS + 1)):
-            sink.kill()
-            killed += 1
+    for stop in KILLS:
+        sink = start(address, stop)
+        until_in_mid_insert(sink)
+        sink.kill()
         sink.wait()
     last = start(address)
     assert last.wait(WITHIN_S) == 0
-    assert killed >= KILLS // 2
     all_is_exact(address)
 
 
@@ -119,9 +120,10 @@ def test_a_server_killed_in_mid_insert_loses_nothing(own_services: OwnServices, 
     server = own_services.addresses.clickhouse
     migrate(server.native, "killed")
     address = Address(server.native, "killed", http=server.http)
-    sink = start(address)
-    for number in range(3):
-        if until_in_mid_insert(address, sink, number * TOTAL // 4):
-            own_services.kill("clickhouse")
+    sink = start(address, "half:2", "whole:5", "half:8")
+    for _ in range(3):
+        until_in_mid_insert(sink)
+        own_services.kill("clickhouse")
+        sink.send_signal(signal.SIGCONT)
     assert sink.wait(WITHIN_S) == 0
     all_is_exact(address)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -22,17 +22,19 @@ from tests.chaos.crew import Crew
 from tests.chaos.load import Load
 from tests.chaos.uses import Uses, start_of
 from tests.chaos.watch import Watch
-from tests.support.cluster import BROKERS, Cluster
+from tests.support.cluster import BROKERS, TRANSACTIONS, Cluster
 from tests.support.services import quiet
 from tests.support.worker_process import until
 
 SEED = 11
 PER_S = 60.0  # uses
 SPAN = timedelta(hours=20)  # that pass in the uses' own time
-RECOVERS_WITHIN_S = 120.0
+RECOVERS_WITHIN_S = 400.0
+GIVE_UP_S = 10.0
+PREFERRED = 0  # kind of an election
 END_OF_TIME_US = 2_000_000_000_000_000
 
-pytestmark = [pytest.mark.slow, pytest.mark.services]
+pytestmark = [pytest.mark.slow, pytest.mark.services, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module")
@@ -45,39 +47,64 @@ def findings(cluster: Cluster, prefix: str, asked: int = 0) -> list[str]:
     return [str(finding) for finding in replication.faults(cluster.kafka, prefix, asked)]
 
 
+def lacking_nothing(cluster: Cluster, prefix: str, asked: int = 0) -> None:
+    """Returns when every replica is there and has caught up: on a slow machine one falls behind for a moment."""
+    until("every replica has caught up", lambda: findings(cluster, prefix, asked) == [])
+
+
+def settled(cluster: Cluster, prefix: str, enough: Callable[[list[str]], bool]) -> list[str]:
+    """What is told, once it is enough and no replica is only behind."""
+    told: list[str] = []
+
+    def asked() -> bool:
+        told[:] = findings(cluster, prefix)
+        return enough(told) and not any("lacks what was last written" in one for one in told)
+
+    until("it is told", asked)
+    return told
+
+
+def leads(cluster: Cluster, broker: int, prefix: str) -> bool:
+    """Whether it leads a part of the ledger and keeps some of the payers' transactions. A broker that was silent for a
+    moment is no leader any more; those that are meant to lead are asked to."""
+    topics = {topic: [*cluster.leaders(topic)] for topic in (f"{prefix}charges", TRANSACTIONS)}
+    with admin.admin_client(cluster.kafka) as client:
+        client.elect_leaders(PREFERRED, topics, raise_errors=False)  # refused where it is not back yet
+    coordinators = {cluster.coordinator(f"{prefix}payers-{p}") for p in range(admin.PARTITIONS)}
+    return broker in cluster.leaders(f"{prefix}charges").values() and broker in coordinators
+
+
 def test_topics_that_are_on_too_few_brokers_are_told_and_mended(cluster: Cluster) -> None:
     """Ours, as after an installation grew from one broker to three."""
     admin.create_topics(cluster.kafka, "grown.", 2, 1, replicas=1)
     with pytest.raises(InvalidInput, match="asks for 4 replicas, but 3 brokers of Kafka run"):
         admin.create_topics(cluster.kafka, "other.", replicas=4)
-    assert findings(cluster, "grown.", asked=1) == []
-    told = findings(cluster, "grown.")
-    assert len(told) == len(admin.TOPICS)
+    lacking_nothing(cluster, "grown.", asked=1)
+    told = settled(cluster, "grown.", lambda told: len(told) == len(admin.TOPICS))
     assert all("is on 1 of 3 brokers" in one and one.endswith(f"mend: {replication.COMMAND}") for one in told)
 
     assert len(replication.mend(cluster.kafka, "grown.", 0, quiet)) == len(admin.TOPICS)
-    until("every replica has caught up", lambda: findings(cluster, "grown.") == [])
+    lacking_nothing(cluster, "grown.")
     assert admin.check_topics(cluster.kafka, "grown.") == []
     assert replication.mend(cluster.kafka, "grown.", 0, quiet) == []
     admin.delete_topics(cluster.kafka, "grown.")
 
 
 def test_kafkas_own_topics_are_told_and_mended_too(cluster: Cluster) -> None:
-    name = "__transaction_state"
+    name = TRANSACTIONS
     KafkaProducer(bootstrap_servers=cluster.kafka.split(","), transactional_id="first").init_transactions()
     until("it is made", lambda: cluster.leaders(name))
-    assert findings(cluster, "") == []
+    lacking_nothing(cluster, "")
     loose = {"min.insync.replicas": "1", "unclean.leader.election.enable": "true"}
     with admin.admin_client(cluster.kafka) as client:
         client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs=loose)])
         lonely = {TopicPartition(name, p): [leader] for p, leader in cluster.leaders(name).items()}
         client.alter_partition_reassignments(lonely)
-    until("it is told", lambda: len(findings(cluster, "")) == 2)
-    few, unclean = findings(cluster, "")
+    few, unclean = settled(cluster, "", lambda told: len(told) == 2)
     assert few.startswith(f"{name}: is on 1 of 3 brokers")
     assert unclean == f"{name}: unclean.leader.election.enable is true, not false; mend: {replication.COMMAND}"
     assert replication.mend(cluster.kafka, "", 0, quiet) == [name]
-    until("every replica has caught up", lambda: findings(cluster, "") == [])
+    lacking_nothing(cluster, "")
 
 
 def test_brokers_that_die_for_good_or_lose_their_disk_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
@@ -97,7 +124,7 @@ def test_brokers_that_die_for_good_or_lose_their_disk_lose_nothing(cluster: Clus
     with contextlib.ExitStack() as stack:
         crew = stack.enter_context(contextlib.closing(Crew(environment, tmp_path)))
         watch = stack.enter_context(contextlib.closing(Watch(cluster, environment, admin.PARTITIONS)))
-        load = Load(environment, uses, PER_S, tmp_path / "arrived.tsv", give_up_s=4.0)
+        load = Load(environment, uses, PER_S, tmp_path / "arrived.tsv", give_up_s=GIVE_UP_S)
         stack.callback(load.leave)
         crew.start(places=1)
         load.start()
@@ -111,24 +138,28 @@ def test_brokers_that_die_for_good_or_lose_their_disk_lose_nothing(cluster: Clus
             print(f"{during}: {took_s:.1f} s")
 
         all_goes_on("all three are there")
-        assert findings(cluster, "three.") == []
+        lacking_nothing(cluster, "three.")
 
+        until("who leads the quorum leads more", lambda: leads(cluster, cluster.quorum_leader(), "three."))
         victim = cluster.quorum_leader()
-        assert victim in cluster.leaders("three.charges").values(), "it leads a part of the ledger"
-        assert victim in {cluster.coordinator(f"three.payers-{p}") for p in range(admin.PARTITIONS)}
         cluster.kill(victim)
         crew.kill(crew.of("payers")[0])  # and what it left open is ended by a coordinator that never saw it
         all_goes_on("one is dead")
         until("it is missed", lambda: cluster.registered() == {*BROKERS} - {victim})
-        told = {finding.what: finding for finding in examine(environment)}
-        assert told["Kafka"].state.find(f"2 brokers ({victim} away)") > 0
         lacking = f"broker {victim} lacks what was last written"
-        assert lacking in told["topic three.charges"].state and lacking in told["topic __transaction_state"].state
+        told: dict[str, str] = {}
+
+        def all_is_told() -> bool:
+            told.update((finding.what, finding.state) for finding in examine(environment))
+            return all(lacking in told.get(f"topic {topic}", "") for topic in ("three.charges", TRANSACTIONS))
+
+        until("doctor says what is lacking", all_is_told)
+        assert f"2 brokers ({victim} away)" in told["Kafka"]
         assert "position of sink" in told, "it looks at the rest all the same"
 
         cluster.lose_disk(victim)
         cluster.start(victim)
-        until("its empty disk has caught up", lambda: findings(cluster, "three.") == [])
+        lacking_nothing(cluster, "three.")  # its empty disk is full again
         all_goes_on("it is back")
 
         others = sorted({*BROKERS} - {victim})

@@ -23,8 +23,6 @@ from tests.support.reserved_ports import SERVICES, give_back, reserve
 
 BROKERS = (1, 2, 3)
 HEAP = "192m"
-# A dead broker is missed after 4 s instead of 9: for a shorter test.
-SOONER = {"broker.session.timeout.ms": "4000", "broker.heartbeat.interval.ms": "1000"}
 SMALL = {"log.cleaner.dedupe.buffer.size": str(16 << 20)}  # else two thirds of the heap
 QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")  # half the work at the start, which is most of what they do
 DIES_WITHIN_S = 60.0
@@ -43,7 +41,7 @@ class Cluster:
         self.ports, controllers, (self._native, self._http) = taken[:3], tuple(taken[3:6]), taken[6:]
         self.web_port = ports.choose(max(taken) + 10, count=3)
         cluster = kafka.new_cluster()
-        first = kafka.Node(controllers=controllers, cluster=cluster, heap=HEAP, more=SOONER | SMALL, options=QUICK)
+        first = kafka.Node(controllers=controllers, cluster=cluster, heap=HEAP, more=SMALL, options=QUICK)
         self.nodes = {number: replace(first, number=number) for number in BROKERS}
         try:
             with ThreadPoolExecutor() as side_by_side:

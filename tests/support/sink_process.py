@@ -1,12 +1,19 @@
 """A sink as a process of its own, over a ledger that it makes up: to be killed.
 
-Usage: python -m tests.support.sink_process NATIVE HTTP DATABASE. Writes all of LEDGER from its position on and ends."""
+Usage: python -m tests.support.sink_process NATIVE HTTP DATABASE [STOP...]. Writes all of LEDGER from its position on
+and ends. A STOP is half:N or whole:N: it stops itself (SIGSTOP) when half, or all, of its Nth insert is sent and none
+of it answered."""
 
 from __future__ import annotations
 
 import asyncio
+import http.client
+import os
+import signal
 import sys
 from functools import cache
+from itertools import count
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +25,7 @@ from nanotally.streams.domain.records import RawChunk
 from tests.support.sink_records import NOON_US, charge, chunk, line, share
 
 PARTITIONS = 2
-CHUNKS = 5
+CHUNKS = 8
 CHARGES = 10_000  # in each chunk, over three months, so that an insert lands in three parts
 DISTINCT = 1_000
 MONTH_US = 31 * 86_400_000_000
@@ -56,10 +63,30 @@ async def write(address: Address, partition: int) -> None:
     await sink.close()
 
 
+class StoppingConnection(http.client.HTTPConnection):
+    """Stops the process in the middle of inserts."""
+
+    stops: frozenset[str] = frozenset()
+    numbers = count(1)
+
+    def send(self, data: Any) -> None:
+        if not isinstance(data, memoryview):  # a head
+            super().send(data)
+            return
+        number, half = next(self.numbers), len(data) // 2
+        for how, part in (("half", data[:half]), ("whole", data[half:])):
+            super().send(part)
+            if f"{how}:{number}" in self.stops:
+                os.kill(os.getpid(), signal.SIGSTOP)
+
+
 async def _all(address: Address) -> None:
     await asyncio.gather(*(write(address, partition) for partition in range(PARTITIONS)))
 
 
 if __name__ == "__main__":
-    native, http, database = sys.argv[1:]
-    asyncio.run(_all(Address(native, database, http=http)))
+    native, over_http, database, *stops = sys.argv[1:]
+    if stops:
+        StoppingConnection.stops = frozenset(stops)
+        http.client.HTTPConnection = StoppingConnection  # type: ignore[misc]
+    asyncio.run(_all(Address(native, database, http=over_http)))
