@@ -59,8 +59,8 @@ async def replay(
 
     It joins no consumer group, so it takes nothing from a sink that runs. It can be broken off and run again: it goes
     on at the positions in the database. say: gets topic and number of records now and then. Raises BrokenInvariant for
-    a ledger without its beginning and for a database of another Kafka; Transient where Kafka does not answer or gives
-    less than it holds (while ClickHouse does not answer, it waits)."""
+    a ledger without its beginning, for a database of another Kafka, and for one that is ahead of this one; Transient
+    where Kafka does not answer or gives less than it holds (while ClickHouse does not answer, it waits)."""
     found = []
     rest: list[_Target] = []
     try:
@@ -90,6 +90,14 @@ async def _topic(
         target = targets[partition] = _Target(SinkPartition(topic, partition, warehouse), topic, partition, first, end)
         rest.append(target)
         position = await target.sink.open()
+        if position > end and position > (
+            newest := (await reader.bounds(topic))[partition][1]
+        ):  # a sink may go on there
+            raise BrokenInvariant(
+                f"database {environment.database} is at offset {position} of {topic}[{partition}], which ends at "
+                f"{newest}: it has rows of records that Kafka has lost, and what took their places would be left out; "
+                f"fill another database"
+            )
         if first > position:
             _skip(topic, partition, warehouse, first)
             replayed.gone[partition] = first - position
