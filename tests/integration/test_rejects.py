@@ -58,7 +58,8 @@ def use(event_id: str, **fields: Any) -> dict[str, Any]:
 
 
 class Letters:
-    """An installation with a worker that rejects: `put` gives the name of what was put in."""
+    """An installation with a worker that rejects: `put` gives the name of what was put in. Each test puts in what it
+    needs, whatever was there before."""
 
     def __init__(self, found: Installed) -> None:
         self.found = found
@@ -89,6 +90,12 @@ class Letters:
         return sum(
             map(len, read_committed(self.environment.kafka, self.environment.topic("usage"), PARTITIONS).values())
         )
+
+    def sum_up(self) -> None:
+        """Starts the stages behind the payers' where they do not run yet."""
+        for stage in ("accounts", "sink"):
+            if stage not in self.found.members:
+                self.found.start(stage, stage)
 
     def came_of(self, name: str) -> str:
         """What came of the record that a reject was redriven to, once it is taken."""
@@ -276,13 +283,15 @@ def test_a_rejected_control_is_shown_as_what_it_is_and_is_nobodys_to_mend(letter
 
 
 def test_a_list_shows_the_oldest_and_counts_all(letters: Letters) -> None:
+    for n in range(4):
+        letters.put(b"no use, %d" % n)
     everything = json.loads(letters.run("list", "--json", "--limit", "1000")[1])
     few = json.loads(letters.run("list", "--json", "--limit", "2")[1])
     assert few["rejects"] == everything["rejects"][:2] and few["counts"] == everything["counts"]
     times = [one["recorded_at"] for one in everything["rejects"]]
     assert times == sorted(times) and sum(everything["counts"].values()) == len(times) > 3
     assert not everything["older_are_gone"]
-    assert letters.run("list", "--since", times[-1], "--json")[1].count('"name"') == 1
+    assert letters.run("list", "--since", times[-1], "--json")[1].count('"name"') == times.count(times[-1])
     assert "the oldest 2 are shown" in letters.run("list", "--limit", "2")[2]
     assert letters.run("list", "--product", "nothing")[1].endswith("0 rejects\n")
     code, _, err = letters.run("list", "--reason", "wrong_scales")
@@ -298,14 +307,16 @@ def test_two_who_redrive_at_once_put_in_nothing_twice(letters: Letters) -> None:
     asyncio.run(publish(letters.environment.kafka, letters.environment.topic("usage"), values))
 
     def left() -> list[Any]:
-        listed = json.loads(letters.run("list", "--left", "--reason", "wrong_partition", "--json")[1])["rejects"]
+        listed = json.loads(
+            letters.run("list", "--left", "--reason", "wrong_partition", "--json", "--limit", "1000")[1]
+        )["rejects"]
         return [one for one in listed if one["use"]["payer"] in payers]
 
     until("all are rejected", lambda: len(left()) == len(payers))
     before, names = letters.usage(), [one["name"] for one in left()]
     command = "nanotally.streams.commands rejects redrive --reason wrong_partition"
     both = [letters.found.start_worker(name, command) for name in ("one", "two")]
-    codes = {worker.process.wait(60) for worker in both}
+    codes = {worker.wait() for worker in both}
     assert codes <= {0, ExitCode.UNAVAILABLE} and 0 in codes, [worker.log for worker in both]
     assert letters.run("redrive", "--reason", "wrong_partition")[2] == "0 redriven\n"
     assert letters.run("redrive", *names[:2])[2] == "0 redriven, 2 were already\n"
@@ -340,17 +351,20 @@ def test_what_was_no_reject_is_told_as_what_it_was(letters: Letters) -> None:
     assert letters.run("redrive")[0] == ExitCode.USAGE
 
 
-def test_the_books_balance_with_all_that_was_redriven_and_clickhouse_tells_what_is_left(letters: Letters) -> None:
+def test_the_books_balance_with_all_that_was_redriven_and_clickhouse_tells_what_is_left(
+    letters: Letters, tmp_path: Path
+) -> None:
     letters.put(event(use("left alone", quantity=1000, scale=3)))
+    name = letters.put(event(use("summed up", quantity=1000, scale=3)))
+    assert letters.run("mend", name, "--use", file(tmp_path, quantity="1"), "--note", "summed up")[0] == 0
     lectures(letters, "seminar", meter="seminar")
-    letters.found.start("accounts", "accounts")
-    letters.found.start("sink", "sink")
+    letters.sum_up()
     said = letters.found.reconcile()
     assert "dead letters: each redriven once" in said and "ClickHouse redrives" in said
     clickhouse = ClickHouse(address_of(letters.environment))
     try:
         found = clickhouse.query("SELECT reason, product, records FROM rejects_left")
-        mended = clickhouse.query("SELECT count() FROM redrives WHERE mended AND note = 'old app'")
+        mended = clickhouse.query("SELECT count() FROM redrives WHERE mended AND note = 'summed up'")
     finally:
         clickhouse.close()
     left = json.loads(letters.run("list", "--left", "--json", "--limit", "1000")[1])
@@ -362,8 +376,10 @@ def test_the_books_balance_with_all_that_was_redriven_and_clickhouse_tells_what_
 
 
 def test_what_retention_took_is_said_and_clickhouse_still_has_it(letters: Letters) -> None:
-    kept, gone = letters.run("list", "--reason", "conflict", "--json")[1], letters.environment.topic("rejects")
-    (name,) = (one["name"] for one in json.loads(kept)["rejects"])
+    asyncio.run(publish(letters.environment.kafka, letters.environment.topic("usage"), {HOME: [event(use("kept"))]}))
+    name, gone = letters.put(event(use("kept", item="/another"))), letters.environment.topic("rejects")
+    letters.sum_up()
+    letters.found.reconcile()
     with admin.admin_client(letters.environment.kafka) as client:
         client.delete_records({TopicPartition(gone, HOME): -1})
     assert "older ones are gone from topic rejects by retention" in letters.run("list")[2]
@@ -375,5 +391,5 @@ def test_what_retention_took_is_said_and_clickhouse_still_has_it(letters: Letter
         ((reason, _, _, value),) = clickhouse.query(asked)
     finally:
         clickhouse.close()
-    assert reason == "conflict" and codec.decode_one(bytes.fromhex(value))[1]["event_id"] == "twice"
+    assert reason == "conflict" and codec.decode_one(bytes.fromhex(value))[1]["event_id"] == "kept"
     letters.found.reconcile()
