@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import sys
+import threading
 import time
 from typing import NoReturn
 
@@ -23,11 +24,19 @@ WAIT_MAX_S = 30.0
 RAN_WELL_S = 60.0  # who ran for so long begins to count anew
 STARTED_S = time.monotonic()
 
+_asked = threading.Event()  # to end
+
+
+def asked_to_end() -> None:
+    """From now on whatever goes wrong ends the process: who is asked to end does not start over."""
+    _asked.set()
+
 
 def leave(error: BaseException, *, supervised: bool) -> NoReturn:
     """Says why and ends the process with the error's exit code.
 
-    After a transient error a process that nobody supervises starts itself over, under the same pid, after a wait."""
+    After a transient error a process that nobody supervises, nor asked to end, starts itself over, under the same pid,
+    after a wait."""
     error = understood(error)
     if isinstance(error, NanotallyError):
         log.error("%s", error)
@@ -35,7 +44,7 @@ def leave(error: BaseException, *, supervised: bool) -> NoReturn:
     else:
         log.critical("the worker leaves: %r", error, exc_info=error)
         code = ExitCode.BROKEN
-    if code == ExitCode.UNAVAILABLE and not supervised:
+    if code == ExitCode.UNAVAILABLE and not supervised and not _asked.is_set():
         start_over()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -21,7 +21,7 @@ from nanotally.streams.pipeline.app import build_app, group_of
 from nanotally.streams.pipeline.arenas import ARENAS_MB, keep_arenas
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.knobs import Knobs
-from nanotally.streams.pipeline.leaving import leave, wait_if_started_over
+from nanotally.streams.pipeline.leaving import asked_to_end, leave, wait_if_started_over
 from nanotally.streams.pipeline.logs import set_up_logging
 from nanotally.streams.pipeline.stage import Stage
 from nanotally.streams.pipeline.stages import stage_of
@@ -38,6 +38,7 @@ class StageWorker(faust.Worker):
     """Faust's worker, ending in bounded time also while Kafka is away."""
 
     def _schedule_shutdown(self, signal: signal.Signals) -> None:
+        asked_to_end()
         threading.Thread(target=self._leave_in_time, name="end", daemon=True).start()
         super()._schedule_shutdown(signal)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -27,13 +26,14 @@ from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.domain.tariff import RuleBook
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode, InvalidInput
+from nanotally.streams.sealing import seal
 from nanotally.streams.tariffs.publishing import activate
 from tests.support.installed import Installed, installed, until
 from tests.support.services import Addresses, drop_database, fresh_database, fresh_prefix
 from tests.support.topics import read_committed
 from tests.support.worker_process import workers
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 WIDE = 8
 TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -86,13 +86,16 @@ def publish(environment: Environment, numbers: range, **other: Any) -> None:
 
 def send(environment: Environment, uses: list[dict[str, Any]], partitions: int) -> None:
     """Publishes uses without asking whether any tariff knows them, as if there were so many partitions."""
-    producer = KafkaProducer(bootstrap_servers=environment.kafka)
+    producer, sent = KafkaProducer(bootstrap_servers=environment.kafka), []
     for given in uses:
         at_us = int(given["occurred_at"].timestamp() * 1_000_000)
         record = {**given, "occurred_at": at_us, "scale": 0, "product": "news"}
         key = record["payer"].encode()
         value = codec.encode_one("UsageEvent", record)
-        producer.send(environment.topic("usage"), key=key, value=value, partition=partition_of(key, partitions))
+        place = {"partition": partition_of(key, partitions)}
+        sent.append(producer.send(environment.topic("usage"), key=key, value=value, **place))
+    for one in sent:
+        one.get(timeout=240)
     producer.close()
 
 
@@ -164,7 +167,7 @@ def test_four_partitions_become_eight_with_repeats_across_the_move(world: Instal
     producer = KafkaProducer(bootstrap_servers=old.kafka)
     for partition in range(4):
         with pytest.raises(MessageSizeTooLargeError):
-            producer.send(old.topic("usage"), value=b"x" * 100, partition=partition).get(timeout=30)
+            producer.send(old.topic("usage"), value=b"x" * 100, partition=partition).get(timeout=120)
     producer.close()
 
     publish(new, range(100, 300))  # repeats of what was charged in the old one
@@ -254,7 +257,7 @@ def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installatio
     assert "NANOTALLY_LEAVE_ADDED=yes" in err
     for stage in ("payers", "accounts"):
         world.start(f"{stage}-left", stage, NANOTALLY_LEAVE_ADDED="yes")
-    code, out, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew", "--wait", "60")
+    code, out, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
     assert code == ExitCode.OK, out + err
     start(wide)
     everything = {f"e-{n}": n % 3 + 1 for n in range(260)}
@@ -291,29 +294,22 @@ def test_in_the_last_hour_of_a_period_the_new_installation_begins_with_the_next_
     world.reconcile()
 
 
-def test_uses_that_still_come_are_told_and_nothing_is_moved(world: Installed, wide: Installed) -> None:
+def test_uses_that_still_come_are_told_and_nothing_is_moved(
+    world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new = world.environment, wide.environment
     start(world)
     publish(old, range(20))
-    stop: list[int] = []
+    until("the old uses are charged", lambda: counts(old, 4)["charged"] == 20)
+    late = iter([use(10_000)])
 
-    def steadily() -> None:
-        producer = KafkaProducer(bootstrap_servers=old.kafka, linger_ms=0)
-        with Publisher(old.kafka, product="news", prefix=old.prefix) as publisher:
-            record = codec.encode_one("UsageEvent", publisher.record(use(10_000)))
-        while not stop:
-            producer.send(old.topic("usage"), key=b"payer-0", value=record)
-            time.sleep(0.001)
-        producer.close()
+    def seal_after_a_use(*arguments: Any) -> None:
+        """One comes when the books are closed, and before nobody can publish any more."""
+        send(old, list(late), partitions=4)
+        seal(*arguments)
 
-    sending = threading.Thread(target=steadily)
-    sending.start()
-    try:
-        until("uses flow", lambda: counts(old, 4)["duplicate"] > 0)
-        code, _, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
-    finally:
-        stop.append(1)
-        sending.join()
+    monkeypatch.setattr("nanotally.streams.commands.migrate.seal", seal_after_a_use)
+    code, _, err = world.run("migrate", "--to", new.prefix, "--partitions", str(WIDE), "--begin-anew")
     assert code == ExitCode.INVALID
     assert "uses came while the books were being closed: stop what publishes" in err
     assert admin.partition_counts(new.kafka, new.prefix) == {}

@@ -50,6 +50,13 @@ def test_an_error_nobody_thought_of_is_shown_whole() -> None:
     assert "the worker leaves: ZeroDivisionError('oh')" in result.stderr
 
 
+def test_who_was_asked_to_end_does_not_start_over() -> None:
+    asked = "from nanotally.streams.pipeline.leaving import asked_to_end; asked_to_end()\n"
+    code = asked + LEAVE.format(error="Transient('another worker has taken over')", supervised=False)
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (process.returncode, process.stderr) == (ExitCode.UNAVAILABLE, "another worker has taken over\n")
+
+
 def test_without_a_supervisor_a_process_starts_over_by_itself_under_the_same_pid() -> None:
     code = (
         "import os, logging; logging.basicConfig(format='%(message)s'); print(os.getpid(), flush=True)\n"
