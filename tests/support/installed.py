@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
@@ -9,16 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
 from typer.testing import CliRunner
 
 from infra.prepare import prepare
 from nanotally.streams import admin
 from nanotally.streams.commands import app
+from nanotally.streams.commands.positions import payers_positions
 from nanotally.streams.environment import Environment
+from nanotally.streams.publisher_ledger import TopicReader
 from nanotally.streams.tariffs.publishing import closing, send_control
 from tests.bench.installation import fill
 from tests.bench.usage import usage
 from tests.support.services import Addresses, drop_database, fresh_database, fresh_prefix
+from tests.support.topics import decided
 from tests.support.worker_process import WITHIN_S, WorkerProcess, until, workers
 
 DAY_US = 86_400_000_000
@@ -74,9 +79,28 @@ class Installed:
         return self._reconcile("--ledger")
 
     def _reconcile(self, *options: str, database: str = "") -> str:
+        self.priced()
         code, out, err = self.run("reconcile", "--wait", f"{WITHIN_S:.0f}", *options, database=database)
-        assert code == 0 and "not priced yet" not in err, out + err
+        assert code == 0 and "not priced yet" not in err and "not taken" not in err, out + err
         return out
+
+    def priced(self) -> None:
+        """Returns when all uses that are there now are priced and everybody can read what came of them. Else the
+        earnings of the last ones may come to be seen only after somebody has looked whether all are taken."""
+        environment = self.environment
+
+        async def caught_up() -> None:
+            async with TopicReader(environment.kafka, environment.prefix) as reader:
+                target = {p.partition: p.end for p in await payers_positions(reader)}
+                deadline = time.monotonic() + WITHIN_S
+                while any(p.next_offset < target[p.partition] for p in await payers_positions(reader)):
+                    assert time.monotonic() < deadline, f"not all is priced within {WITHIN_S:.0f} s"
+                    await asyncio.sleep(0.1)
+            counts = admin.partition_counts(environment.kafka, environment.prefix)
+            places = [TopicPartition(environment.topic(topic), p) for topic, n in counts.items() for p in range(n)]
+            await decided(environment.kafka, places)
+
+        asyncio.run(caught_up())
 
 
 @contextlib.contextmanager
