@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from nanotally.schemas import sources
 from nanotally.streams import admin
@@ -19,6 +20,10 @@ from tests.support.services import (
     fresh_prefix,
     running_services,
 )
+
+# How fast examples are made says nothing of the code, and much of the machine.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 NEED_SERVICES = {"services", "own_services"}
 
