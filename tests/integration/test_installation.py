@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 
 from infra.services import processes
 from infra.services.folder import Folder, read_json
+from tests.support import children
 
 ROOT = Path(__file__).resolve().parents[2]
+WITHIN_S = 240.0
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]
 
@@ -27,14 +30,19 @@ class Installation:
         self.folder = Folder.of(project)
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        return children.run(self.command(command), cwd=self.project, env=self.variables())
+
+    @staticmethod
+    def command(name: str) -> list[str]:
+        return [sys.executable, "-m", f"infra.{name}"]
+
+    @staticmethod
+    def variables() -> dict[str, str]:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("NANOTALLY_")}
         for kept in ("NANOTALLY_CACHE",):
             if kept in os.environ:
                 variables[kept] = os.environ[kept]
-        return subprocess.run(
-            [sys.executable, "-m", f"infra.{command}"],
-            cwd=self.project, env={**variables, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        return {**variables, "PYTHONPATH": str(ROOT)}
 
     def pids(self) -> list[int]:
         """Of all supervisors and services that the run files name."""
@@ -46,15 +54,17 @@ class Installation:
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     """One installation for all tests here, brought up once; whatever happens, nothing of it stays."""
     installed = Installation(tmp_path_factory.mktemp("project"))
-    try:
-        brought_up = installed.run("up")
-        assert brought_up.returncode == 0, brought_up.stdout + brought_up.stderr
-        assert "topics made: usage, charges," in brought_up.stdout
-        assert "rule book 0 activated" in brought_up.stdout
-        assert "workers ready: payers, accounts, sink" in brought_up.stdout
-        yield installed
-    finally:
-        installed.run("reset")
+    reset = installed.command("reset")
+    with children.should_this_process_die(reset, cwd=installed.project, env=installed.variables()):
+        try:
+            brought_up = installed.run("up")
+            assert brought_up.returncode == 0, brought_up.stdout + brought_up.stderr
+            assert "topics made: usage, charges," in brought_up.stdout
+            assert "rule book 0 activated" in brought_up.stdout
+            assert "workers ready: payers, accounts, sink" in brought_up.stdout
+            yield installed
+        finally:
+            installed.run("reset")
 
 
 def test_a_second_up_leaves_everything_as_it_is(installation: Installation) -> None:
@@ -75,20 +85,28 @@ def test_addresses_are_written_for_nanotally(installation: Installation) -> None
 
 
 def test_status_sees_what_is_killed_and_what_comes_back(installation: Installation) -> None:
-    fine = installation.run("status")
-    assert fine.returncode == 0, fine.stdout + fine.stderr
-    assert fine.stdout.count("✔") == 6
+    assert until_fine(installation).count("✔") == 6
     killed = processes.state(installation.folder, "clickhouse").child
     os.kill(killed, signal.SIGKILL)
     processes.wait_until(
-        lambda: (
-            installation.run("status").returncode == 0
-            and processes.state(installation.folder, "clickhouse").child != killed
-        ),
-        within_s=60,
-        otherwise="ClickHouse did not come back",
+        lambda: processes.state(installation.folder, "clickhouse").child not in (0, killed),
+        WITHIN_S,
+        "ClickHouse did not come back",
     )
-    assert "1 restarts" in installation.run("status").stdout
+    # The embedded server ends now and then when a client dies, and its clients were just cut off.
+    assert re.search(r"\b[1-9]\d* restarts", until_fine(installation))
+
+
+def until_fine(installation: Installation) -> str:
+    """What status says once all is well: it asks each with a short patience."""
+    said: list[subprocess.CompletedProcess[str]] = []
+
+    def fine() -> bool:
+        said.append(installation.run("status"))
+        return said[-1].returncode == 0
+
+    processes.wait_until(fine, WITHIN_S, "not all is well")
+    return said[-1].stdout
 
 
 def test_two_commands_at_once_are_refused(installation: Installation) -> None:
