@@ -13,7 +13,8 @@ from typing import Any
 
 from infra.up import is_ready
 from nanotally.schemas import catalog, codec
-from nanotally.sinks.client import Address, ClickHouse
+from nanotally.sinks.client import ClickHouse, patiently
+from nanotally.sinks.sink import address_of
 from tests.support.installed import Installed, until
 from tests.support.steady_publisher import PUBLISHES
 from tests.support.topics import read_committed
@@ -60,15 +61,17 @@ def start(world: Installed, name: str, stage: str, **extra: str) -> WorkerProces
 
 
 def rows(world: Installed, what: str) -> int:
-    """The number that ClickHouse gives for SELECT `what`."""
-    clickhouse = ClickHouse(
-        Address(world.environment.clickhouse, world.environment.database, http=world.environment.clickhouse_http)
-    )
-    try:
-        ((found,),) = clickhouse.query(f"SELECT {what}")
-    finally:
-        clickhouse.close()
-    return int(found)
+    """The number that ClickHouse gives for SELECT `what`; a server that is away for a moment is waited for."""
+
+    def ask() -> int:
+        clickhouse = ClickHouse(address_of(world.environment))
+        try:
+            ((found,),) = clickhouse.query(f"SELECT {what}")
+        finally:
+            clickhouse.close()
+        return int(found)
+
+    return patiently(ask, "asking", within_s=WITHIN_S)
 
 
 def goes_on(world: Installed, of: str = "1") -> None:
