@@ -5,6 +5,7 @@ Topics go by their logical names. Everything read is committed: records of open 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -16,6 +17,7 @@ from nanotally.streams.errors import BrokenInvariant
 HEADER_BYTES = catalog.HEADER_BYTES
 LOOK_BACK_FIRST = 64  # offsets; each further step back is LOOK_BACK_GROWTH times as long
 LOOK_BACK_GROWTH = 16
+TAIL_RECORDS = 32
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,33 @@ def past_marker(position: int, first: int, end: int) -> int:
     return first if position == first - 1 and first == end else position
 
 
+def told_by_tail(values: Sequence[bytes | None]) -> bytes:
+    """A hash of what a stage's log ends with: its last transaction, or the end of that where it is long."""
+    digest = hashlib.sha256()
+    for back, value in enumerate(reversed(values[-TAIL_RECORDS:])):
+        if back and _is_chunk(value):
+            break
+        digest.update(b"%d " % len(value or b"") + (value or b""))
+    return digest.digest()
+
+
+async def tail_before(broker: Broker, topic: str, partition: int, end: int) -> list[bytes | None]:
+    """The last committed records before an offset of a stage's own output partition, at least those that
+    `told_by_tail` asks for."""
+    first, _ = await broker.bounds(topic, partition)
+    start, step = end, LOOK_BACK_FIRST
+    found: list[bytes | None] = []
+    while start > first and len(found) < TAIL_RECORDS and sum(map(_is_chunk, found)) < 2:
+        start = max(first, start - step)
+        step *= LOOK_BACK_GROWTH
+        found = [value async for batch in broker.read_log(topic, partition, start, end) for value in batch.values]
+    return found
+
+
+def _is_chunk(value: bytes | None) -> bool:
+    return value is not None and catalog.name_of(value[:HEADER_BYTES]) == "Chunk"
+
+
 async def last_chunk(broker: Broker, topic: str, partition: int) -> bytes | None:
     """The chunk record that ends a stage's own output partition; None where nothing was ever committed there.
 
@@ -114,7 +143,7 @@ async def last_chunk(broker: Broker, topic: str, partition: int) -> bytes | None
             last, seen = batch.values[-1], True
         if not seen:
             continue  # control records and aborted transactions only
-        if last is None or catalog.name_of(last[:HEADER_BYTES]) != "Chunk":
+        if last is None or not _is_chunk(last):
             raise BrokenInvariant(
                 f"the last record of {topic}[{partition}] is no chunk record: something other than its stage writes "
                 f"there. Without its last chunk record a stage cannot know its position"

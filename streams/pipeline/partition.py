@@ -16,7 +16,16 @@ from nanotally.schemas import codec
 from nanotally.streams.domain.records import FOLD_VERSION, PartitionLogic, RawChunk, Step
 from nanotally.streams.errors import BrokenInvariant
 from nanotally.streams.pipeline.books import Books
-from nanotally.streams.pipeline.broker import Broker, Taken, Transactions, last_chunk, past_marker
+from nanotally.streams.pipeline.broker import (
+    TAIL_RECORDS,
+    Broker,
+    Taken,
+    Transactions,
+    last_chunk,
+    past_marker,
+    tail_before,
+    told_by_tail,
+)
 from nanotally.streams.pipeline.clock import Clock
 from nanotally.streams.pipeline.figures import Figures
 from nanotally.streams.pipeline.limit import RejectLimit
@@ -24,6 +33,7 @@ from nanotally.streams.pipeline.store import Labels, NotSaved, Snapshot, Store
 
 log = logging.getLogger(__name__)
 
+LOG_TAIL = "log tail"  # part of a snapshot: a hash of what stands before its place in the log
 SNAPSHOT_RECORDS = 200_000  # of the log, at least, between two snapshots; more where the state is larger
 
 
@@ -56,10 +66,12 @@ class StagePartition:
         self._labels: Labels | None = None
         self._position = 0
         self._log_offset = 0  # the state reflects the log before it
+        self._tail: list[bytes | None] = []  # of its own log: what stands there before that
         self._snapshot_offset = 0  # so does the snapshot
         self._tried_offset = 0  # so would the last one that was tried
         self._state_is_written = True  # False while the state may be ahead of the log
         self._waiting_for = ""
+        self._told_tail: bytes | None = None  # by the snapshot
 
     @property
     def position(self) -> int:
@@ -140,6 +152,7 @@ class StagePartition:
         if snapshot:
             self._logic.restore(snapshot.parts)
             self._log_offset = self._snapshot_offset = self._tried_offset = snapshot.log_offset
+            self._told_tail = snapshot.parts.get(LOG_TAIL)
 
     async def _fold(self, to_offset: int | None) -> None:
         """Brings the state from the snapshot's place in the log to `to_offset`, by default its end."""
@@ -151,13 +164,28 @@ class StagePartition:
                 f"the snapshot of {self._name} reflects {topic}[{self._partition}] up to offset {self._log_offset}, "
                 f"but the log goes to {to_offset} only: committed records were lost"
             )
+        await self._check_tail(topic)
         await self._learn(())
         async for batch in self._broker.read_log(topic, self._partition, self._log_offset, to_offset):
             await self._learn(batch.values)
             self._logic.evolve(batch.values, int(batch.offsets[0]))
+            self._tail = [*self._tail, *batch.values[-TAIL_RECORDS:]][-TAIL_RECORDS:]
             self._figures.folded(len(batch.values))
             await asyncio.sleep(0)  # other partitions and the web server want their turn
         self._log_offset = to_offset
+
+    async def _check_tail(self, topic: str) -> None:
+        """That what the snapshot reflects is what the log has there: where a broker lost records that it had
+        acknowledged, others may have taken their places since."""
+        if not self._own_log or not self._log_offset:
+            return
+        self._tail = await tail_before(self._broker, topic, self._partition, self._log_offset)
+        if self._told_tail not in (None, told_by_tail(self._tail)):  # earlier releases did not say
+            raise BrokenInvariant(
+                f"the snapshot of {self._name} reflects {topic}[{self._partition}] up to offset {self._log_offset}, "
+                f"but other records stand there by now: committed ones were lost, and others took their places. Delete "
+                f"its state folder and checkpoint, and let `nanotally reconcile` say what is missing"
+            )
 
     async def _learn_for(self, values: Sequence[bytes | None]) -> bool:
         """Gets the books that the chunk at hand needs; False where it was closed while it waited."""
@@ -193,6 +221,7 @@ class StagePartition:
         self._state_is_written = True
         self._position = step.next_offset
         self._log_offset = ends[self._logic.log_topic, self._partition] if self._own_log else step.next_offset
+        self._tail = list(step.emissions[-1].values[-TAIL_RECORDS:])
         self._figures.taken(step)
         await self._keep(step)
         self._rejects.count(step.rejected, self._name)
@@ -209,7 +238,8 @@ class StagePartition:
         self._tried_offset = self._log_offset
         try:
             with self._figures.timed("snapshot_seconds"):
-                snapshot = Snapshot(self._log_offset, self._logic.snapshot())
+                tail = {LOG_TAIL: told_by_tail(self._tail)} if self._own_log else {}
+                snapshot = Snapshot(self._log_offset, {**self._logic.snapshot(), **tail})
                 await asyncio.to_thread(self._store.save, self._labels, snapshot)
         except NotSaved as e:
             self._figures.not_saved()

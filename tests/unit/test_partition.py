@@ -20,7 +20,7 @@ from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.store import Labels, MemoryStore, NotSaved, Snapshot, Store
 from tests.support.clock import HandClock
-from tests.support.memory_broker import MemoryBroker, MemoryTransactions
+from tests.support.memory_broker import Entry, MemoryBroker, MemoryTransactions
 from tests.support.toy_logic import TOPICS, ToyLogic, numbers
 
 
@@ -473,6 +473,47 @@ def test_a_snapshot_ahead_of_the_log_is_a_broken_invariant() -> None:
         world.broker.logs["charges", 0].entries[:] = entries  # an unclean election lost the last transaction
         with pytest.raises(BrokenInvariant, match="committed records were lost"):
             await world.opened()
+
+    run(scenario)
+
+
+def test_a_snapshot_of_records_that_were_lost_and_whose_places_others_took_is_refused() -> None:
+    """The log is longer than the snapshot again, so that only what stands there tells."""
+
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c", b"d")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=1))
+        entries = list(world.broker.logs["charges", 0].entries)
+        await partition.process(world.chunk(1, 1))
+        await partition.close()
+        world.broker.logs["charges", 0].entries[:] = entries  # an unclean election lost the last transaction
+        world.broker.logs["usage", 0].entries[1].value = b"B"  # another use took the place of the lost one
+        other = await world.opened(MemoryStore())  # on a machine without that snapshot
+        for at in (1, 2, 3):
+            await other.process(world.chunk(at, 1))
+        with pytest.raises(BrokenInvariant, match="others took their places"):
+            await world.opened()
+        assert (await world.opened(MemoryStore())).position == 4
+
+    run(scenario)
+
+
+def test_a_snapshot_of_an_earlier_release_does_not_say_what_stood_before_it() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=1))
+        await partition.close()
+        assert world.store.snapshot is not None
+        parts = dict(world.store.snapshot.parts)
+        del parts[partition_module.LOG_TAIL]
+        world.store.snapshot = Snapshot(world.store.snapshot.log_offset, parts)
+        world.broker.logs["charges", 0].entries.append(Entry(None, None, control=True))  # so that it is saved again
+        again = await world.opened()
+        assert again.position == 1
+        await again.close()
+        assert (await world.opened()).position == 1
 
     run(scenario)
 
