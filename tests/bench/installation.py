@@ -33,6 +33,7 @@ from tests.support.services import running_services
 NANOTALLY = Path(sys.executable).parent / "nanotally"
 PARTITIONS = 4
 BLOCK = 50_000
+ARRIVES_WITHIN_MS = 240_000  # a batch: else it is given up, with what is in it
 
 
 @contextlib.contextmanager
@@ -93,7 +94,11 @@ def fill(environment: Environment, batches: Iterable[pa.RecordBatch], partitions
     async def send() -> None:
         tune_aiokafka()
         producer = AIOKafkaProducer(
-            bootstrap_servers=environment.kafka, compression_type="lz4", max_batch_size=1 << 20, linger_ms=0
+            bootstrap_servers=environment.kafka,
+            compression_type="lz4",
+            max_batch_size=1 << 20,
+            linger_ms=0,
+            request_timeout_ms=ARRIVES_WITHIN_MS,
         )
         await producer.start()
         try:

@@ -9,7 +9,7 @@ import pytest
 from kafka.admin import KafkaAdminClient
 
 from nanotally.schemas import codec
-from nanotally.streams import Publisher
+from nanotally.streams import Publisher, admin
 from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.environment import Environment
 from nanotally.streams.errors import ExitCode
@@ -37,10 +37,16 @@ def publish(environment: Environment, first: int, count: int = USES) -> None:
 
 
 def widen(environment: Environment, *topics: str, partitions: int = 8) -> None:
-    """What `kafka-topics --alter --partitions 8` does."""
+    """What `kafka-topics --alter --partitions 8` does; returns when everybody sees them."""
     client = KafkaAdminClient(bootstrap_servers=environment.kafka)
     client.create_partitions({environment.topic(topic): partitions for topic in topics})
     client.close()
+
+    def seen() -> bool:
+        counts = admin.partition_counts(environment.kafka, environment.prefix)
+        return all(counts[topic] == partitions for topic in topics)
+
+    until("the partitions are there", seen)
 
 
 def charged(environment: Environment) -> dict[str, int]:
