@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.faults import ACTS
 from tests.simulation.mutants import hunt
 from tests.simulation.run import Verdict, simulate
+from tests.support import children
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = 60
@@ -85,7 +86,7 @@ def test_a_failing_seed_says_how_to_replay_it() -> None:
 
 def test_a_soak_that_is_stopped_tells_what_it_came_to() -> None:
     command = [sys.executable, "-u", "-m", "tests.simulation", "--soak", "--from", "5000", "--processes", "1"]
-    soak = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    soak = children.start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert soak.stdout is not None
     soak.stdout.readline()  # it has begun to tell
     soak.send_signal(signal.SIGINT)
