@@ -29,6 +29,7 @@ from nanotally.streams.pipeline.broker import past_marker
 from nanotally.streams.pipeline.clock import Clock, SystemClock
 from nanotally.streams.pipeline.kafka_broker import KafkaBroker
 from nanotally.streams.pipeline.stage import Stage
+from nanotally.streams.pipeline.threads import to_its_end
 
 __all__ = ["TOPICS", "SinkPartition", "address_of", "sink_partition", "sink_stage"]
 
@@ -57,7 +58,7 @@ class SinkPartition:
         warehouse: Warehouse,
         *,
         clock: Clock | None = None,
-        elsewhere: Elsewhere = asyncio.to_thread,
+        elsewhere: Elsewhere = to_its_end,
         bounds: Bounds | None = None,
     ) -> None:
         """topic: logical name; clock: for waits, rests and figures; elsewhere: where blocking calls are made; bounds:

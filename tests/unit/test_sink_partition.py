@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from nanotally.schemas import codec
 from nanotally.sinks.rows import take
 from nanotally.sinks.sink import REST_MANY_S, REST_MAX_S, REST_MIN_S, ROWS_FULL, ROWS_MANY, SinkPartition
+from nanotally.sinks.warehouse import Position
 from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.errors import BrokenInvariant, Transient
 from tests.support.clock import HandClock
@@ -192,6 +194,37 @@ def test_giving_back_leaves_the_connection_alone_until_opening_is_done_with_it()
 
     asyncio.run(scenario())
     assert order == ["open begins", "open ends", "close begins", "close ends"]
+
+
+def test_a_connection_is_left_alone_also_by_who_gives_back_what_was_cancelled_while_it_opened() -> None:
+    """As lanes do in a rebalance: the thread that connects is not cancelled with the task that waits for it."""
+    order, connecting, connected = list[str](), threading.Event(), threading.Event()
+
+    class Slow(MemoryWarehouse):
+        def open(self, topic: str, partition: int) -> Position:
+            connecting.set()
+            assert connected.wait(60)
+            order.append("opened")
+            return Position()
+
+        def close(self) -> None:
+            order.append("closed")
+
+    async def scenario() -> None:
+        sink = SinkPartition("charges", 0, Slow(), clock=HandClock())
+        opening = asyncio.create_task(sink.open())
+        assert await asyncio.to_thread(connecting.wait, 60)
+        for _ in range(2):  # to be cancelled once more changes nothing
+            opening.cancel()
+            await asyncio.sleep(0)
+        closing = asyncio.create_task(sink.close())
+        await asyncio.wait([closing], timeout=0.5)  # as far as it gets
+        connected.set()
+        await asyncio.gather(opening, closing, return_exceptions=True)
+        assert opening.cancelled()
+
+    asyncio.run(scenario())
+    assert order == ["opened", "closed"]
 
 
 def test_opening_waits_until_clickhouse_answers() -> None:
