@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from nanotally.schemas import codec
 from nanotally.streams.domain import controls, state_fold
 from nanotally.streams.domain.accounts_sources import Sources
 from nanotally.streams.domain.accounts_state import AccountsState
@@ -16,6 +18,7 @@ from nanotally.streams.domain.dedup import SeenIds
 from nanotally.streams.domain.payers import PayersLogic
 from nanotally.streams.domain.records import LONG_AGO, RawChunk
 from nanotally.streams.domain.redriven import Redriven
+from nanotally.streams.domain.settlement import Carry
 from nanotally.streams.domain.state import PayersState, pack
 from nanotally.streams.domain.tariff import RuleBook, Settings
 from tests.simulation.mutants import Mutant
@@ -27,6 +30,8 @@ real_learn = PayersLogic.learn
 real_fold_chunk = PayersState.fold_chunk
 real_restore = PayersState.restore
 real_agree = AccountsState.agree
+real_forget = SeenIds.forget
+real_fold_other = PayersLogic._fold_other
 
 
 def bugs() -> list[Mutant]:
@@ -50,6 +55,13 @@ def bugs() -> list[Mutant]:
         ),
         Mutant("accounts do not wait for sources not heard of", lambda: [(Sources, "least", of_those_heard)]),
         Mutant("splits begin anew after a snapshot", lambda: [(PayersState, "restore", without_bases)]),
+        Mutant("ids are forgotten at half of the horizon", lambda: [(SeenIds, "forget", early)]),
+        Mutant(
+            "a longer horizon brings back what a shorter one forgot", lambda: [(PayersState, "restore", unforgotten)]
+        ),
+        Mutant("how far a close was is forgotten in snapshots", lambda: [(PayersState, "restore", not_cut)]),
+        Mutant("what accounts carry is forgotten in snapshots", lambda: [(Carry, "restore", nothing)]),
+        Mutant("a fold takes the newest book for the one in force", lambda: [(PayersLogic, "_fold_other", newest)]),
     ]
 
 
@@ -117,6 +129,30 @@ def of_any(self: Sources, end_us: int) -> Settings:
 
 def of_those_heard(self: Sources) -> int:
     return min(self.watermarks.values(), default=LONG_AGO)
+
+
+def early(self: SeenIds, before_us: int, horizon_us: int) -> None:
+    real_forget(self, before_us + horizon_us // 2, horizon_us)
+
+
+def with_meta(parts: Mapping[str, bytes], **changes: Any) -> dict[str, bytes]:
+    return {**parts, "meta": json.dumps(json.loads(parts["meta"]) | changes).encode()}
+
+
+def unforgotten(self: PayersState, parts: Mapping[str, bytes]) -> None:
+    real_restore(self, with_meta(parts, forgotten_us=LONG_AGO))
+
+
+def not_cut(self: PayersState, parts: Mapping[str, bytes]) -> None:
+    real_restore(self, with_meta(parts, cursor=None))
+
+
+def newest(self: PayersLogic, value: bytes | None) -> None:
+    name, record = codec.decode_one(value)
+    if name == "ControlTaken" and record["kind"] == "activate":
+        self.state.activate(self.books[max(self.books)], record["recorded_at"])
+    else:
+        real_fold_other(self, value)
 
 
 def without_bases(self: PayersState, parts: Mapping[str, bytes]) -> None:

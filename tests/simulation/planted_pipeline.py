@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from faust.types import TP
 
 from nanotally.streams.domain.records import Emission, RawChunk
 from nanotally.streams.errors import Transient
+from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Taken
+from nanotally.streams.pipeline.lanes import Lanes
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.store import MemoryStore, Snapshot
 from tests.simulation.broker import SimBroker, SimTransactions
@@ -23,6 +27,9 @@ real_transact = SimTransactions.transact
 real_process = StagePartition.process
 real_open = StagePartition.open
 real_fence = SimBroker.fence
+real_positions = Lanes.positions
+real_get = Books.get
+real_step = StagePartition._step
 
 
 def bugs() -> list[Mutant]:
@@ -46,6 +53,9 @@ def bugs() -> list[Mutant]:
         Mutant("a snapshot says it reflects more than it does", lambda: [(MemoryStore, "save", labelled_high)]),
         Mutant("records of a repeated fetch are not left out", lambda: [(RawChunk, "since", all_of_it)]),
         Mutant("a chunk that was cut is done", lambda: [(StagePartition, "process", once)]),
+        Mutant("fetches begin one behind the position", lambda: [(Lanes, "positions", one_further)]),
+        Mutant("a book that is not decided yet is none", lambda: [(Books, "get", impatient)]),
+        Mutant("a flood is told before it is kept", lambda: [(StagePartition, "_step", told_first)]),
     ]
 
 
@@ -164,6 +174,32 @@ def labelled_low(self: MemoryStore, labels: Any, snapshot: Snapshot) -> None:
 def labelled_high(self: MemoryStore, labels: Any, snapshot: Snapshot) -> None:
     before = self.snapshot.parts if self.snapshot else snapshot.parts
     real_save(self, labels, Snapshot(snapshot.log_offset, before))
+
+
+def one_further(self: Lanes, places: Iterable[TP]) -> dict[TP, int]:
+    return {place: at + 1 for place, at in real_positions(self, places).items()}
+
+
+async def impatient(self: Books, number: int, *asked: Any, certain: bool = True) -> Any:
+    if certain or number in self._known:
+        return await real_get(self, number, *asked, certain=certain)
+    await self._read(number)
+    return self._known.get(number)
+
+
+async def told_first(self: StagePartition, chunk: RawChunk) -> bool:
+    decide = self._logic.decide
+
+    def counted(chunk: RawChunk) -> Any:
+        step = decide(chunk)
+        self._rejects.count(step.rejected, self._name)
+        return step
+
+    self._logic.decide = counted  # type: ignore[method-assign]
+    try:
+        return await real_step(self, chunk)
+    finally:
+        self._logic.decide = decide  # type: ignore[method-assign]
 
 
 async def once(self: StagePartition, chunk: RawChunk) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 
 from nanotally.sinks import sink as sink_module
 from nanotally.sinks import writer
+from nanotally.sinks.record_rows import chunk_row
 from nanotally.sinks.rows import Taken, take
 from nanotally.sinks.sink import SinkPartition
 from nanotally.sinks.tables import CHUNKS
@@ -21,6 +23,7 @@ from tests.simulation.mutants import Mutant
 
 real_insert = ClickHouseWarehouse._insert
 real_write = ClickHouseWarehouse.write
+real_position = ClickHouseWarehouse.position
 NUMBERS = itertools.count()
 
 
@@ -36,6 +39,10 @@ def bugs() -> list[Mutant]:
         Mutant("the sink begins at its own memory of the position", lambda: [(one, "position", forgetful)]),
         Mutant("a chunk's last row is left to the next chunk", lambda: [(sink_module, "take", all_but_the_last)]),
         Mutant("offsets of another partition count as there", lambda: [(one, "_insert", any_partition)]),
+        Mutant("repeats are not told to ClickHouse", lambda: [(sink_module, "take", without_repeats)]),
+        Mutant("only the books themselves are written, not what they list", lambda: [(sink_module, "take", unlisted)]),
+        Mutant("a position tells of more than is written", lambda: [(sink_module, "chunk_row", ahead)]),
+        Mutant("a new sink begins to count its records anew", lambda: [(one, "position", uncounted)]),
     ]
 
 
@@ -87,3 +94,22 @@ def all_but_the_last(chunk: Any) -> Taken:
 def any_partition(self: ClickHouseWarehouse, *arguments: Any) -> str:
     sql = real_insert(self, *arguments)
     return sql.replace(f"kafka_partition = {arguments[3]} AND ", "")
+
+
+def without_repeats(chunk: Any) -> Taken:
+    return replace(take(chunk), duplicates=())
+
+
+def unlisted(chunk: Any) -> Taken:
+    taken = take(chunk)
+    return replace(taken, rows=tuple(rows for rows in taken.rows if rows.table not in ("tariffs", "catalogs")))
+
+
+def ahead(topic: str, partition: int, after: Position, chunk: Any, duplicates: Any) -> pa.RecordBatch:
+    if chunk is not None:
+        chunk = (chunk[0], {**chunk[1], "watermark_us": chunk[1]["watermark_us"] + 60_000_000})
+    return chunk_row(topic, partition, after, chunk, duplicates)
+
+
+def uncounted(self: ClickHouseWarehouse, topic: str, partition: int) -> Position:
+    return Position(real_position(self, topic, partition).next_offset)
