@@ -23,6 +23,8 @@ from faust.types.tuples import ConsumerMessage
 from nanotally.streams.domain.records import RawChunk
 from nanotally.streams.errors import BrokenInvariant
 
+log = logging.getLogger(__name__)
+
 FETCH_WAIT_MS = 100  # the broker answers after this, or as soon as there are FETCH_MIN_BYTES: latency against batching
 FETCH_MIN_BYTES = 1 << 20
 FETCH_PARTITION_BYTES = 4 << 20
@@ -116,15 +118,20 @@ class StageConsumer(driver.Consumer):
         return positions
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Stock Faust makes a message of each record. What is fetched while the flow stops is dropped: a seek
-        follows."""
+        """Stock Faust makes a message of each record. What is fetched while the flow stops is dropped: a seek follows,
+        or has come already. For a fetch that began before a rebalance may end after its seek and before the flow goes
+        on: it has taken what comes next, and would leave a gap. So the seek is made once more."""
         try:
             fetched, _ = await self._wait_next_records(timeout)
         except OffsetOutOfRangeError as e:
             raise BrokenInvariant(f"records were deleted before they were taken: {e}") from e
         generation = self.app.consumer_generation_id
         for tp, records in (fetched or {}).items():
-            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+            if self.should_stop:
+                return
+            if not self.flow_active or self.app.consumer_generation_id != generation:
+                log.info("what was fetched across a rebalance is fetched again")
+                await self.seek_to_committed()
                 return
             if records:
                 yield tp, _message(tp, records, generation)

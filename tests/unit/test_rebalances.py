@@ -91,6 +91,30 @@ def test_partitions_that_are_given_back_while_they_are_sought_need_no_offset_yet
     assert sought(consumer)[1] == OffsetResetStrategy.NONE  # the next rebalance
 
 
+class Fetching(Consumer):
+    """One whose fetch, of offset 7, ends at a moment of its own."""
+
+    should_stop = False
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        return {ZERO: [SimpleNamespace(offset=7, timestamp=5, timestamp_type=1)]}, {ZERO}
+
+
+@pytest.mark.parametrize("flows", [True, False])
+def test_a_fetch_that_ends_between_the_seek_and_the_flow_is_fetched_again(flows: bool) -> None:
+    """It began before the rebalance, and took what the seek had made ready: dropped alone it would be missing."""
+    consumer = Fetching({ZERO: 7}, {ZERO})
+    consumer.app.consumer_generation_id = 3
+    consumer.flow_active = flows
+
+    async def scenario() -> list[int]:
+        return [message.offset async for _, message in consumer.getmany(1.0)]
+
+    handed_over = asyncio.run(scenario())
+    thread: Any = consumer._thread
+    assert (handed_over, thread.sought) == (([7], []) if flows else ([], [{ZERO: 7}]))
+
+
 @pytest.fixture
 def app(tmp_path: Path) -> StageApp:
     async def no_worker(topic: str, partition: int) -> Any:
