@@ -154,6 +154,18 @@ class TopicReader:
             end = await self._consumer.end_offsets(places)
         return {place.partition: (first[place], end[place]) for place in places}
 
+    async def written(self, topic: str) -> dict[int, int]:
+        """By partition the offset after the newest record, committed or not yet decided."""
+        places = self.partitions(topic)
+        anybody = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False)
+        with kafka_errors(self.bootstrap):
+            try:
+                await anybody.start()
+                end = await anybody.end_offsets(places)
+            finally:
+                await anybody.stop()
+        return {place.partition: end[place] for place in places}
+
     async def since(self, topic: str, at_ms: int) -> dict[int, tuple[int, int]]:
         """By partition the first offset whose record Kafka got at that time or later, and the end, as in `bounds`."""
         bounds = await self.bounds(topic)

@@ -42,6 +42,7 @@ async def read(reader: TopicReader, books: list[RuleBook], wait_s: float) -> Mat
     NotFound as TopicReader."""
     until = asyncio.get_running_loop().time() + wait_s
     waiting_uses = await _caught_up(partial(payers_positions, reader), until)
+    await decided(reader, "earnings", until)
     waiting_earnings = await _caught_up(partial(accounts_positions, reader), until)
     account_rows = await reader.read_all("account_tallies")
     chunks = {q: _last_chunk(records) for q, records in account_rows.items()}
@@ -105,6 +106,17 @@ async def _caught_up(positions: Callable[[], Awaitable[Sequence[StagePosition]]]
         await asyncio.sleep(0.2)
         asked = await positions()
     return 0
+
+
+async def decided(reader: TopicReader, topic: str, until: float) -> None:
+    """Waits until what is written there now is committed or aborted, or the time is up: Kafka puts the marks of one
+    commit into its partitions one after the other, so what is seen in one may not be seen in another yet."""
+    written = await reader.written(topic)
+    while asyncio.get_running_loop().time() < until:
+        bounds = await reader.bounds(topic)
+        if all(bounds[p][1] >= end for p, end in written.items()):
+            return
+        await asyncio.sleep(0.05)
 
 
 def _last_chunk_of(values: list[bytes | None]) -> int | None:

@@ -140,6 +140,9 @@ class _Reader:
         firsts, ends = self._world.firsts, self._world.ends
         return {p: (firsts.get((topic, p), 0), ends.get((topic, p), 0)) for p in range(count)}
 
+    async def written(self, topic: str) -> dict[int, int]:
+        return {p: end for p, (_, end) in (await self.bounds(topic)).items()}
+
     async def read(self, topic: str, partition: int, offset: int, wait_s: float) -> list[Any]:
         log = self._world.topics.get(topic, {}).get(partition, [])
         return [SimpleNamespace(offset=at, value=value) for at, value in log if at >= offset]
