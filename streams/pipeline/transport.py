@@ -121,6 +121,7 @@ class StageConsumer(driver.Consumer):
         """Stock Faust makes a message of each record. What is fetched while the flow stops is dropped: a seek follows,
         or has come already. For a fetch that began before a rebalance may end after its seek and before the flow goes
         on: it has taken what comes next, and would leave a gap. So the seek is made once more."""
+        revocations = self._revocations
         try:
             fetched, _ = await self._wait_next_records(timeout)
         except OffsetOutOfRangeError as e:
@@ -129,7 +130,8 @@ class StageConsumer(driver.Consumer):
         for tp, records in (fetched or {}).items():
             if self.should_stop:
                 return
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            across = revocations != self._revocations or self.app.consumer_generation_id != generation
+            if across or not self.flow_active:
                 log.info("what was fetched across a rebalance is fetched again")
                 await self.seek_to_committed()
                 return

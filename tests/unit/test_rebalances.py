@@ -95,24 +95,26 @@ class Fetching(Consumer):
     """One whose fetch, of offset 7, ends at a moment of its own."""
 
     should_stop = False
+    given_back_meanwhile = False
 
     async def _wait_next_records(self, timeout: float) -> Any:
+        self._revocations += self.given_back_meanwhile
         return {ZERO: [SimpleNamespace(offset=7, timestamp=5, timestamp_type=1)]}, {ZERO}
 
 
-@pytest.mark.parametrize("flows", [True, False])
-def test_a_fetch_that_ends_between_the_seek_and_the_flow_is_fetched_again(flows: bool) -> None:
+@pytest.mark.parametrize(("flows", "given_back"), [(True, False), (False, False), (False, True), (True, True)])
+def test_a_fetch_that_ends_between_the_seek_and_the_flow_is_fetched_again(flows: bool, given_back: bool) -> None:
     """It began before the rebalance, and took what the seek had made ready: dropped alone it would be missing."""
     consumer = Fetching({ZERO: 7}, {ZERO})
     consumer.app.consumer_generation_id = 3
-    consumer.flow_active = flows
+    consumer.flow_active, consumer.given_back_meanwhile = flows, given_back
 
     async def scenario() -> list[int]:
         return [message.offset async for _, message in consumer.getmany(1.0)]
 
     handed_over = asyncio.run(scenario())
     thread: Any = consumer._thread
-    assert (handed_over, thread.sought) == (([7], []) if flows else ([], [{ZERO: 7}]))
+    assert (handed_over, thread.sought) == (([7], []) if flows and not given_back else ([], [{ZERO: 7}]))
 
 
 @pytest.fixture
