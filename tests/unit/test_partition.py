@@ -451,6 +451,37 @@ def test_input_that_was_deleted_before_it_was_taken_is_a_broken_invariant() -> N
     run(scenario)
 
 
+def test_a_chunk_that_leaves_records_out_is_refused_and_taken_whole_by_who_begins_again() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c", b"d")
+        partition = await world.opened()
+        await partition.process(world.chunk(records=1))
+        with pytest.raises(Transient, match=r"handed offset 3 of usage\[0\] where 1 comes next"):
+            await partition.process(world.chunk(3))
+        assert partition.position == 1
+        again = await world.opened()
+        await again.process(world.chunk(again.position))
+        assert world.written() == [(0, 1), (1, 2), (2, 3), (3, 4)]
+
+    run(scenario)
+
+
+def test_a_chunk_after_marks_and_aborted_records_is_taken() -> None:
+    async def scenario(world: World) -> None:
+        world.publish(b"a")
+        transactions = await world.broker.fence("elsewhere", 0)
+        await transactions.transact([Emission("usage", 0, [b"k"], [b"b"])], Taken("usage", 0, 0))
+        world.publish(b"c")
+        partition = await world.opened()
+        chunk = world.chunk()
+        assert chunk.offsets.tolist() == [0, 1, 3]
+        await partition.process(chunk.part(0, 2))
+        await partition.process(chunk.part(2, 3))
+        assert partition.position == 4 and [offset for offset, _ in world.written()] == [0, 1, 3]
+
+    run(scenario)
+
+
 def test_a_position_beyond_the_input_is_a_broken_invariant() -> None:
     async def scenario(world: World) -> None:
         world.publish(b"a", b"b")
