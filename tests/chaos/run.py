@@ -32,7 +32,7 @@ READY_WITHIN_S = 300.0
 RECOVERS_WITHIN_S = 300.0
 REJECTS_PER_MINUTE = 3_000  # more stop the workers of the payers' stage
 KILLS_BETWEEN = 3
-MORE_S = 90.0  # beyond the minutes of the plan; a short run has a few faults, and strikes with each
+MORE_S = 150.0  # beyond the minutes of the plan; a short run has a few faults, and strikes with each
 END_OF_TIME_US = 2_000_000_000_000_000
 
 
