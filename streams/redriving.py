@@ -19,7 +19,7 @@ from nanotally.streams import admin
 from nanotally.streams.dead_letters import Again, Place
 from nanotally.streams.domain.keys import partition_of
 from nanotally.streams.errors import NotFound, Transient
-from nanotally.streams.installation import Installation
+from nanotally.streams.installation import Installation, check_width
 from nanotally.streams.publisher_ledger import TopicReader, kafka_errors, run
 
 TOPIC = "redrives"
@@ -89,11 +89,13 @@ def redrive(bootstrap: str, prefix: str, uses: Sequence[Again], now_us: int, not
     """Puts the records into `usage`, each with its Redrive record; what was redriven before is left alone.
 
     Makes topic `redrives` where an older release did not. Raises Transient where Kafka cannot be reached or somebody
-    else redrives at the same time: what was not committed by then was not done, and to run it again does no harm."""
+    else redrives at the same time: what was not committed by then was not done, and to run it again does no harm.
+    Raises InvalidInput where partitions were added: there no use has its place before the installation is moved."""
     if not uses:
         return []
     admin.ensure_topic(bootstrap, prefix, TOPIC)
-    Installation(bootstrap, prefix).announce()
+    made = Installation(bootstrap, prefix).announce().partitions
+    check_width(prefix, admin.partition_counts(bootstrap, prefix), made)
     done: list[Redriven] = []
     with kafka_errors(bootstrap):
         producer = KafkaProducer(

@@ -1,4 +1,5 @@
-"""Are records kept for long enough: longer than ids of uses are remembered, and what state hangs on for good?"""
+"""Are records kept for long enough: longer than ids of uses are remembered, and what state hangs on for good?
+And is all there that somebody has taken?"""
 
 from __future__ import annotations
 
@@ -65,6 +66,29 @@ def gone_before(taker: str, topic: str, oldest: Mapping[int, int], positions: Ma
     ]
 
 
+def lost_after(taker: str, topic: str, ends: Mapping[int, int], positions: Mapping[int, int]) -> list[Finding]:
+    """Partitions that end before `taker`'s place in them. ends: read after the positions, by partition."""
+    return [
+        Finding(
+            topic,
+            f"ends at offset {ends.get(partition, 0):,} in partition {partition}, but {taker} is at {at:,}: records "
+            f"that were taken from it are gone, since a broker lost its disk or the topic was created anew",
+            _AFTER_A_LOST_DISK[taker],
+        )
+        for partition, at in sorted(positions.items())
+        if at > ends.get(partition, 0)
+    ]
+
+
+_SENT_AGAIN = (
+    "bring the broker's disk back; else go on in a new installation (docs/operations.md, 'More partitions'), and "
+    "publish again what `nanotally reconcile` says is missing"
+)
+_AFTER_A_LOST_DISK = {
+    "payers": _SENT_AGAIN,
+    "accounts": _SENT_AGAIN,
+    "sink": "fill another database from the topics: nanotally sink replay --database NEW (docs/operations.md)",
+}
 _AFTER_LOSS = {
     "payers": "publish those uses again from where they came, and keep usage for longer",
     "accounts": "restore topic earnings from a copy of the broker's disk",

@@ -1,4 +1,5 @@
-"""What the doctor says of retention: kept longer than ids are remembered, kept for good, nothing gone untaken."""
+"""What the doctor says of what Kafka keeps: longer than ids are remembered, for good, nothing gone untaken, nothing
+gone that was taken."""
 
 from __future__ import annotations
 
@@ -24,30 +25,36 @@ def faults(
     payers: Sequence[PayersPosition],
     accounts: Sequence[StagePosition],
 ) -> list[admin.Finding]:
-    """All that is wrong with how long records are kept. Raises Transient where Kafka does not answer."""
+    """All that is wrong with what Kafka keeps. Raises Transient where it does not answer."""
     kept = admin.retentions(environment.kafka, environment.prefix)
-    oldest = run(_oldest(environment, list(kept)))
+    oldest, ends = run(_bounds(environment, list(kept)))
     found = retention.shorter_than_horizon(kept, horizon, environment.prefix)
     found += retention.forgotten(oldest)
     for taker, topic, positions in (("payers", "usage", payers), ("accounts", "earnings", accounts)):
-        found += retention.gone_before(
-            taker, topic, oldest.get(topic, {}), {p.partition: p.next_offset for p in positions}
-        )
+        at = {p.partition: p.next_offset for p in positions}
+        found += retention.gone_before(taker, topic, oldest.get(topic, {}), at)
+        found += retention.lost_after(taker, topic, ends.get(topic, {}), at)
     return found
 
 
 def unsunk(environment: Environment, positions: Mapping[tuple[str, int], int]) -> list[admin.Finding]:
-    """Records that were deleted before the sink took them. positions: the sink's next offset by topic and partition."""
-    oldest = run(_oldest(environment, list(TABLES_BY_TOPIC)))
-    return [
-        finding
-        for topic, first in oldest.items()
-        for finding in retention.gone_before(
-            "sink", topic, first, {p: at for (name, p), at in positions.items() if name == topic}
-        )
-    ]
+    """Records that were deleted before the sink took them, and rows of records that are gone. positions: the sink's
+    next offset by topic and partition."""
+    oldest, ends = run(_bounds(environment, list(TABLES_BY_TOPIC)))
+    found: list[admin.Finding] = []
+    for topic, first in oldest.items():
+        at = {p: next_offset for (name, p), next_offset in positions.items() if name == topic}
+        found += retention.gone_before("sink", topic, first, at)
+        found += retention.lost_after("sink", topic, ends[topic], at)
+    return found
 
 
-async def _oldest(environment: Environment, topics: Sequence[str]) -> dict[str, dict[int, int]]:
+ByTopic = dict[str, dict[int, int]]
+
+
+async def _bounds(environment: Environment, topics: Sequence[str]) -> tuple[ByTopic, ByTopic]:
+    """By topic and partition the oldest offset, and the one after the newest committed record."""
     async with TopicReader(environment.kafka, environment.prefix) as reader:
-        return {topic: {p: first for p, (first, _) in (await reader.bounds(topic)).items()} for topic in topics}
+        bounds = {topic: await reader.bounds(topic) for topic in topics}
+    first, end = ({t: {p: at[i] for p, at in of.items()} for t, of in bounds.items()} for i in (0, 1))
+    return first, end

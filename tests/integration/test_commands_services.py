@@ -14,6 +14,7 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
+from nanotally.schemas import codec
 from nanotally.sinks.migrate import migrate
 from nanotally.streams import admin
 from nanotally.streams.commands import app
@@ -23,6 +24,7 @@ from nanotally.streams.errors import ExitCode
 from nanotally.streams.tariffs.publishing import Publication, activate, closing, publish_book, send_control
 from nanotally.streams.tariffs.reader import read_tariff
 from tests.support.services import Addresses
+from tests.support.sink_records import chunk
 from tests.support.topics import publish
 from tests.support.worker_process import until
 
@@ -185,3 +187,26 @@ def test_records_that_are_gone_before_anybody_took_them_are_found(system: str, s
         f"topic {system}charges: begins at offset 2 in partition 0, but sink is at 0: 2 offsets were deleted before",
     ):
         assert told in out
+
+
+def test_a_topic_that_ends_before_what_was_taken_from_it_is_found(
+    system: str, services: Addresses, database: str
+) -> None:
+    """As after the broker lost its disk."""
+    chunks = {"charges": chunk(next_offset=5), "account_tallies": chunk(stage="accounts", next_offset=6)}
+    for topic, record in chunks.items():
+        value = codec.encode_one("Chunk", record)
+        asyncio.run(publish(services.kafka, f"{system}{topic}", {0: [value]}))
+    with services.clickhouse.client(database) as client:
+        client.execute(
+            "INSERT INTO chunks (topic, kafka_partition, kafka_offset, records) VALUES", [("charges", 1, 7, 8)]
+        )
+    code, out, _ = run("doctor")
+    assert code == ExitCode.DIFFERENCE
+    for told in (
+        f"topic {system}usage: ends at offset 0 in partition 0, but payers is at 5: records that were taken from it",
+        f"topic {system}earnings: ends at offset 0 in partition 0, but accounts is at 6: records that were taken",
+        f"topic {system}charges: ends at offset 0 in partition 1, but sink is at 8: records that were taken from it",
+    ):
+        assert told in out
+    assert out.count("ends at offset") == 6  # in the table and below it

@@ -12,9 +12,11 @@ from nanotally.schemas import catalog, codec, learning, sources
 from nanotally.schemas.columns import write_datum
 from nanotally.schemas.samples import samples
 from nanotally.streams import admin
+from nanotally.streams.dead_letters import Again
 from nanotally.streams.errors import InvalidInput, Transient
 from nanotally.streams.installation import Installation, join, look_up_in
 from nanotally.streams.publisher import Publisher
+from nanotally.streams.redriving import redrive
 from tests.support.topics import read_committed
 from tests.support.worker_process import until
 
@@ -122,6 +124,10 @@ def test_added_partitions_are_refused_also_where_all_topics_got_them(
         Publisher(kafka, product="news", prefix=made) as publisher,
     ):
         publisher.use("page.view", payer="p", item="i")
+    letter = Again(place=(0, 0), reason="future", payer="p", event_id="e", value=b"x", mended=False)
+    with pytest.raises(InvalidInput, match="usage has 6 partitions"):
+        redrive(kafka, made, [letter], now_us=0)
+    assert not any(read_committed(kafka, made + "usage", 6).values())
 
 
 def test_partitions_that_were_added_before_anything_was_told_are_refused_too(kafka: str, made: str) -> None:
