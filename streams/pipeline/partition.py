@@ -84,10 +84,21 @@ class StagePartition:
     async def open(self) -> int:
         """Fences, finds the last chunk record, restores the snapshot, folds the rest of the log; gives the position.
 
-        Raises BrokenInvariant where log, state folder and input do not belong together."""
+        Raises BrokenInvariant where log, state folder and input do not belong together, and Transient where another
+        worker took over meanwhile: what it writes and saves is ahead of what was found before."""
         logic, broker = self._logic, self._broker
         self._transactions = await broker.fence(logic.stage, self._partition)
         value = await last_chunk(broker, logic.chunk_topic, self._partition)
+        try:
+            return await self._open_at(value)
+        except BrokenInvariant as error:
+            if await last_chunk(broker, logic.chunk_topic, self._partition) == value:
+                raise
+            raise Transient(f"another worker has taken over {self._name} while it was opened here") from error
+
+    async def _open_at(self, value: bytes | None) -> int:
+        """The position, with the state of the log; `value` is its last chunk record."""
+        logic, broker = self._logic, self._broker
         chunk = None if value is None else self._own_chunk(value)
         await self._restore()
         to_offset = None if self._own_log else (chunk["next_offset"] if chunk else 0)

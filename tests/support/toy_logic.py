@@ -16,6 +16,7 @@ from typing import Any
 from nanotally.schemas import catalog, codec
 from nanotally.streams.domain.records import LONG_AGO, Emission, RawChunk, Step
 from nanotally.streams.domain.tariff import RuleBook
+from nanotally.streams.errors import BrokenInvariant
 
 TOPICS = {"usage": 4, "charges": 4, "earnings": 2, "rejects": 4, "books": 1}
 CHUNK = catalog.schema("Chunk").header
@@ -98,7 +99,8 @@ class ToyLogic:
     def resume(self, chunk: Mapping[str, Any] | None) -> int:
         if chunk is None:
             return 0
-        assert chunk["records"] == self.n, "the fold does not give the state that the chunk record counts"
+        if chunk["records"] != self.n:
+            raise BrokenInvariant(f"the fold comes to {self.n} records, the chunk record counts {chunk['records']}")
         self.slices = chunk["next_n"]
         return int(chunk["next_offset"])
 
@@ -118,6 +120,12 @@ class ToyLogic:
 
     def metrics(self) -> dict[str, int]:
         return {"charged": self.n, "rejected": self.rejected, "watermark_us": LONG_AGO}
+
+
+class ToyOfInput(ToyLogic):
+    """Its state is a fold over its input, as that of the accounts' stage."""
+
+    log_topic = "usage"
 
 
 def numbers(values: Sequence[bytes | None]) -> list[tuple[int, int]]:

@@ -21,22 +21,23 @@ from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.store import Labels, MemoryStore, NotSaved, Snapshot, Store
 from tests.support.clock import HandClock
 from tests.support.memory_broker import Entry, MemoryBroker, MemoryTransactions
-from tests.support.toy_logic import TOPICS, ToyLogic, numbers
+from tests.support.toy_logic import TOPICS, ToyLogic, ToyOfInput, numbers
 
 
 class World:
     """A broker, a clock and a store; partitions of the toy stage come and go in it."""
 
-    def __init__(self, rejects_per_minute: int = 1000) -> None:
+    def __init__(self, rejects_per_minute: int = 1000, kind: type[ToyLogic] = ToyLogic) -> None:
         self.broker = MemoryBroker(TOPICS)
         self.clock = HandClock()
         self.store = MemoryStore()
-        self.logic = ToyLogic(0)
+        self.kind = kind
+        self.logic = kind(0)
         self._rejects = RejectLimit(rejects_per_minute, self.clock)
 
     def partition(self, store: Store | None = None) -> StagePartition:
         """A fresh one, as a process makes it that takes the partition over."""
-        self.logic = ToyLogic(0)
+        self.logic = self.kind(0)
         return StagePartition(
             self.logic,
             0,
@@ -147,6 +148,37 @@ def test_a_zombie_writes_nothing_after_its_successor_opened() -> None:
         assert world.written() == [(0, 1), (1, 2)]
 
     run(scenario)
+
+
+@pytest.mark.parametrize("kind", [ToyLogic, ToyOfInput])
+@pytest.mark.parametrize("sees_what_is_saved", [True, False])
+def test_who_is_overtaken_while_opening_says_so_and_finds_no_fault(
+    kind: type[ToyLogic], sees_what_is_saved: bool
+) -> None:
+    """It stood still for longer than the session timeout, just behind its look for the last chunk record. Its successor
+    writes, and saves what it has come to, perhaps where both look: in a folder of checkpoints."""
+
+    async def scenario(world: World) -> None:
+        world.publish(b"a", b"b", b"c")
+        await (await world.opened(MemoryStore())).process(world.chunk(records=1))
+        late = world.partition(world.store if sees_what_is_saved else MemoryStore())
+        describe = world.broker.describe
+
+        async def after_a_while(topic: str) -> Any:
+            world.broker.describe = describe  # type: ignore[method-assign]
+            successor = await world.opened()
+            await successor.process(world.chunk(1, 1))
+            await successor.close()
+            return await describe(topic)
+
+        world.broker.describe = after_a_while  # type: ignore[method-assign]
+        with pytest.raises(Transient, match="taken over"):
+            await late.open()
+            await late.process(world.chunk(1))
+        await (await world.opened()).process(world.chunk(2))
+        assert world.written() == [(0, 1), (1, 2), (2, 3)]
+
+    run(scenario, World(kind=kind))
 
 
 def test_the_state_is_the_same_from_the_log_alone_and_from_a_snapshot() -> None:
