@@ -14,9 +14,9 @@ their maximum. The position is a row of `chunks`, written after the rows it spea
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from nanotally.sinks.client import Address, ClickHouse
 from nanotally.sinks.columns import for_driver
@@ -43,6 +43,7 @@ class ClickHouseWarehouse:
         self._native = ClickHouse(address)
         self._http = HttpInserts(address) if address.http else None
         self._types: dict[str, dict[str, str]] = {}
+        self._inputs: dict[tuple[str, ...], tuple[str, str]] = {}  # by table and columns
 
     def open(self, topic: str, partition: int) -> Position:
         """Ends what a former writer of the partition may still have running, then gives the position.
@@ -88,8 +89,23 @@ class ClickHouseWarehouse:
         return f"nanotally/{self._address.database}/{topic}/{partition}/{table}"
 
     def _insert(self, table: str, batch: pa.RecordBatch, topic: str, partition: int) -> str:
+        columns, structure = self._input(table, batch.schema.names)
+        offsets = batch.column("kafka_offset").to_numpy()
+        # Nothing here comes from users: names of ours, whole numbers.
+        there = f"kafka_partition = {int(partition)} AND kafka_offset BETWEEN {offsets.min()} AND {offsets.max()}"
+        if table == CHUNKS:
+            there = f"topic = '{topic}' AND {there}"
+        return (
+            f"INSERT INTO `{table}` ({columns}) SELECT {columns} FROM input('{structure}') "
+            f"WHERE kafka_offset NOT IN (SELECT kafka_offset FROM `{table}` WHERE {there})"
+        )
+
+    def _input(self, table: str, names: Sequence[str]) -> tuple[str, str]:
+        """The columns' names as they stand in an INSERT, and with their types."""
+        known = self._inputs.get((table, *names))
+        if known:
+            return known
         types = self._types_of(table)
-        names = batch.schema.names
         unknown = [name for name in names if name not in types]
         if unknown:
             raise BrokenInvariant(
@@ -97,16 +113,8 @@ class ClickHouseWarehouse:
                 f"python -m nanotally.sinks.migrate"
             )
         structure = ", ".join(f"`{name}` {types[name]}" for name in names).replace("\\", "\\\\").replace("'", "\\'")
-        columns = ", ".join(f"`{name}`" for name in names)
-        ends = pc.min_max(batch.column("kafka_offset")).as_py()
-        # Nothing here comes from users: names of ours, whole numbers.
-        there = f"kafka_partition = {int(partition)} AND kafka_offset BETWEEN {ends['min']} AND {ends['max']}"
-        if table == CHUNKS:
-            there = f"topic = '{topic}' AND {there}"
-        return (
-            f"INSERT INTO `{table}` ({columns}) SELECT {columns} FROM input('{structure}') "
-            f"WHERE kafka_offset NOT IN (SELECT kafka_offset FROM `{table}` WHERE {there})"
-        )
+        found = self._inputs[table, *names] = ", ".join(f"`{name}`" for name in names), structure
+        return found
 
     def _types_of(self, table: str) -> dict[str, str]:
         """Types by column, as the migrations made them."""
