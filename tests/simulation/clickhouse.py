@@ -128,13 +128,13 @@ class ClickHouseServer:
         try:
             if self.world.chance(0.01):
                 self.world.fault("silent client", "clickhouse", query_id)
-                await asyncio.sleep(SILENT_S)
+                await self.world.loop.sleep(SILENT_S)
                 return Unreachable("the client fell silent")
             if self.world.chance(self.world.profile.late):
                 self.world.fault("late insert", "clickhouse", query_id)
-                await asyncio.sleep(self._rng.uniform(1, 20))
+                await self.world.loop.sleep(self._rng.uniform(1, 20))
             for piece in pieces:
-                await asyncio.sleep(self.world.delay_s())
+                await self.world.loop.sleep(self.world.delay_s())
                 await gate.wait()
                 if self.running.get(query_id) is not running:
                     return Unreachable("ClickHouse went away")
@@ -150,7 +150,7 @@ class ClickHouseServer:
                     self.world.effect("rows there already", "clickhouse", f"{len(piece) - len(new)} of {name}")
                 self.tables[name].rows += new
                 self.world.say("clickhouse", f"{query_id} landed {len(new)} rows of {name}")
-            await asyncio.sleep(self.world.delay_s())
+            await self.world.loop.sleep(self.world.delay_s())
             return None
         finally:
             if self.running.get(query_id) is running:
@@ -173,7 +173,7 @@ class ClickHouseServer:
 
     async def _die(self) -> None:
         self.go_down()
-        await asyncio.sleep(self._rng.uniform(0.1, 3.0))
+        await self.world.loop.sleep(self._rng.uniform(0.1, 3.0))
         self.up = True
 
     def _left_out(self, where: str, rows: list[Row]) -> set[int]:

@@ -56,9 +56,9 @@ class Group:
 
     async def _rebalance(self) -> None:
         until_s = self.world.loop.now_s + REBALANCE_S
-        await asyncio.sleep(JOIN_S)
+        await self.world.loop.sleep(JOIN_S)
         while [m for m in self.members if m not in self._joining] and self.world.loop.now_s < until_s:
-            await asyncio.sleep(0.1)
+            await self.world.loop.sleep(0.1)
         self._rebalancing = False
         joining, self._joining = self._joining, {}
         self.generation += 1
@@ -77,7 +77,7 @@ class Group:
     async def _watch(self) -> None:
         """Expels members that have been silent for too long."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await self.world.loop.sleep(LOOK_S)
             now_s = self.world.loop.now_s
             for worker in list(self.members):
                 if worker.silent_since_s is not None and now_s - worker.silent_since_s > SESSION_S:

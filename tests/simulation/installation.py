@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -66,7 +65,7 @@ class Installation:
             for stage, wanted in self._wanted.items():
                 if sum(w.alive and w.group.name == stage for w in self.workers) < wanted:
                     self.start(stage)
-            await asyncio.sleep(0.2 if self.world.calm else self._rng.uniform(0.2, 3.0))
+            await self.world.loop.sleep(0.2 if self.world.calm else self._rng.uniform(0.2, 3.0))
 
     def calm_down(self) -> None:
         """Faults stop: what was stopped goes on, what is away comes back."""

@@ -4,7 +4,6 @@ Calls are what a server does with a request; `SimBroker` is what sends them."""
 
 from __future__ import annotations
 
-import asyncio
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -219,7 +218,7 @@ class Kafka:
 
     async def _time_out(self, writer: str, ongoing: Ongoing) -> None:
         """What a dead process left open holds readers back for so long at most."""
-        await asyncio.sleep(TRANSACTION_TIMEOUT_S)
+        await self.world.loop.sleep(TRANSACTION_TIMEOUT_S)
         if self._ongoing.get(writer) is ongoing and not ongoing.decided:
             self.world.effect("transaction timed out", writer)
             self._epochs[writer] += 1
@@ -238,7 +237,7 @@ class Kafka:
         partitions = list(ongoing.partitions)
         self.world.network.shuffle(partitions)
         for place in partitions:
-            await asyncio.sleep(self.world.delay_s())
+            await self.world.loop.sleep(self.world.delay_s())
             await self.until_up()
             self.logs[place].mark(writer, ongoing.decided)
         if ongoing.decided == "committed":
@@ -247,11 +246,11 @@ class Kafka:
 
     async def _marked(self, writer: str, ongoing: Ongoing) -> None:
         while self._ongoing.get(writer) is ongoing:
-            await asyncio.sleep(AT_ONCE_S)
+            await self.world.loop.sleep(AT_ONCE_S)
 
     async def until_up(self) -> None:
         while not self.up:
-            await asyncio.sleep(AT_ONCE_S)
+            await self.world.loop.sleep(AT_ONCE_S)
 
     # What operators and cleaners do.
 

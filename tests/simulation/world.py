@@ -155,12 +155,12 @@ class Process:
     async def _carry(self, what: str, serve: Callable[[], Awaitable[T]], answer: asyncio.Future[T]) -> None:
         """The way there and back. What is on its way goes on without its sender."""
         world = self.world
-        await asyncio.sleep(world.delay_s())
+        await self.world.loop.sleep(world.delay_s())
         lost = world.chance(world.profile.lost)
         if lost:
             world.fault("request lost", self.name, what)
         if lost or self.unplugged:
-            await asyncio.sleep(world.profile.timeout_s)
+            await self.world.loop.sleep(world.profile.timeout_s)
             _settle(answer, Unreachable(what))
             return
         world.say(self.name, what)
@@ -178,17 +178,17 @@ class Process:
         if answer_lost:
             world.fault("answer lost", self.name, what)
         if answer_lost or self.unplugged:
-            await asyncio.sleep(world.profile.timeout_s)
+            await self.world.loop.sleep(world.profile.timeout_s)
             _settle(answer, Unreachable(what))
             return
         if world.chance(world.profile.slow):
-            await asyncio.sleep(world.delay_s())
+            await self.world.loop.sleep(world.delay_s())
         if not answer.done():
             answer.set_result(result)
 
     async def _once_more(self, what: str, serve: Callable[[], Awaitable[T]]) -> None:
         """The same request again, which its sender gave up or knows nothing of; nobody waits for the answer."""
-        await asyncio.sleep(self.world.network.uniform(0, 3))
+        await self.world.loop.sleep(self.world.network.uniform(0, 3))
         self.world.say(self.name, f"{what}, again")
         with suppress(Exception):
             await serve()
@@ -226,7 +226,7 @@ class Process:
         return self.world.loop.now_s + self._drift_s
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await self.world.loop.sleep(seconds)
         await self.breathe("woken")
 
 
