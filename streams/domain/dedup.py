@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanotally.streams.domain.hashing import Hash
-from nanotally.streams.domain.keys import KeyTable
+from nanotally.streams.domain.keys import KeyTable, group
 from nanotally.streams.domain.records import LONG_AGO, BoolArray, Int64Array, UInt64Array
 
 GENERATION_IDS = 1 << 20  # at most; so many fill their tables exactly
@@ -38,6 +38,16 @@ class Ids:
     at: Int64Array
 
 
+def _latest(ids: Ids) -> Ids:
+    """Of an id that was used twice, forgotten in between, the later use alone."""
+    high = np.sort(ids.high)
+    if not (high[1:] == high[:-1]).any():
+        return ids
+    by_time = np.argsort(ids.at, kind="stable")
+    rows = by_time[group(ids.high[by_time], ids.low[by_time]).last]
+    return Ids(ids.high[rows], ids.low[rows], ids.content[rows], ids.at[rows])
+
+
 class _Asked:
     """Keys that are looked for; sorted once for all sealed generations."""
 
@@ -61,6 +71,7 @@ class _Open:
         return len(self._table)
 
     def add(self, ids: Ids) -> None:
+        ids = _latest(ids)
         slots = self._table.insert(ids.high, ids.low)
         size = len(self._content)
         if len(self) > size:
@@ -150,7 +161,7 @@ class SeenIds:
         return found
 
     def add(self, key: Hash, content: Int64Array, occurred_at_us: Int64Array) -> None:
-        """Takes ids as used; distinct within a call."""
+        """Takes ids as used. One may come twice in a call: where a chunk spans more than the horizon."""
         if len(self._open) + len(key[0]) > GENERATION_IDS:
             self._begin()
         self._open.add(Ids(*key, content, occurred_at_us))

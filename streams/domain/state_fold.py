@@ -74,9 +74,7 @@ class _Fold:
         fresh = self._fresh()
         if len(fresh) < len(occurred_at):
             key, content, occurred_at = (key[0][fresh], key[1][fresh]), content[fresh], occurred_at[fresh]
-        # An id forgotten and used again may stand twice in one batch: the later use counts.
-        last = group(*key).last
-        state.seen.add((key[0][last], key[1][last]), content[last], occurred_at[last])
+        state.seen.add(key, content, occurred_at)
 
     def _fresh(self) -> Int64Array:
         """Places of the uses that came for the first time; notes which of the others were redriven."""

@@ -160,7 +160,8 @@ def step_of(rule: Rule, before: State, use: Use, counted: int) -> tuple[Fraction
         over = at - end
         step = bounded(rule, step + fees(rule, end, uses) - fees(rule, begin, before.uses))
     else:
-        step = price_of(rule, after, uses, use.tier_quantity) - price_of(rule, before.quantity, before.uses)
+        by = use.tier_quantity
+        step = price_of(rule, after, uses, by) - price_of(rule, before.quantity, before.uses, by)
         step = bounded(rule, step)
     if before.quantity == 0 and counted > 0:
         step += rule.connect

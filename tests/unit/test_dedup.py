@@ -70,6 +70,27 @@ def test_what_was_used_is_known_with_its_latest_use_until_the_horizon_has_passed
                 assert not known or at < forgotten_before, "an earlier use is told as if it were within the horizon"
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+def test_of_an_id_that_comes_twice_in_a_call_the_later_use_is_known(sealed: bool) -> None:
+    n = 100
+    random = np.random.default_rng(2)
+    keys = np.concatenate([random.integers(0, 2**64, (n, 2), dtype=np.uint64), np.full((4, 2), 7, dtype=np.uint64)])
+    twice = np.concatenate([keys, keys[:n]])
+    content, at = np.arange(len(twice)), np.arange(len(twice)) * 10
+    seen = SeenIds()
+    seen.add((twice[:, 0], twice[:, 1]), content, at)
+    if sealed:
+        seen.forget(0, 8)
+        seen.add((np.zeros(1, np.uint64), np.zeros(1, np.uint64)), np.zeros(1, np.int64), np.array([10**6]))
+        seen.forget(0, 8)
+    for _ in range(2):
+        found = seen.find((keys[:, 0], keys[:, 1]))
+        assert found.known.all()
+        assert found.content.tolist() == [*range(n + 4, 2 * n + 4), *[n + 3] * 4]
+        assert found.occurred_at_us.tolist() == [10 * one for one in found.content.tolist()]
+        seen.load(seen.arrays())
+
+
 def test_ids_of_sealed_generations_take_thirty_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dedup, "GENERATION_IDS", 1 << 14)
     seen, n = SeenIds(), 1 << 12

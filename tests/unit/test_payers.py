@@ -152,6 +152,17 @@ def test_an_id_is_forgotten_only_when_its_repeat_is_too_old() -> None:
     assert bench.logic.state.counts["duplicate"] == 1 and bench.reasons() == ["too_old"]
 
 
+def test_an_id_that_is_used_again_in_the_chunk_in_which_it_is_forgotten_is_charged_once_more_only() -> None:
+    """As where hours of a backlog are taken at once. No window ends in between."""
+    bench = PayersBench(book(version(rule()), horizon_us=HOUR, windows=("day",)))
+    names, later = [f"a{i}" for i in range(20)], T0 + 3 * HOUR
+    bench.take(event("earlier"))
+    bench.take(*(event(name) for name in names), event("b", later), *(event(name, later) for name in names))
+    assert bench.logic.state.counts["charged"] == 42
+    bench.take(*(event(name, later) for name in names))
+    assert bench.logic.state.counts["duplicate"] == 20 and bench.logic.state.counts["charged"] == 42
+
+
 def test_a_longer_horizon_in_a_new_book_brings_no_forgotten_id_back() -> None:
     short, long = book(version(rule()), horizon_us=HOUR), book(version(rule()), number=1, horizon_us=30 * DAY)
     bench = PayersBench(short)

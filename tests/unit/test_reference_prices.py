@@ -78,6 +78,8 @@ def test_a_volume_tier_may_be_chosen_by_another_quantity() -> None:
     volume = rule(tiers=(Tier(10, Fraction(5), Fraction(7)), Tier(None, Fraction(2), Fraction(3))), volume=True)
     taken = take(replace(volume, scope="event"), State(), Use(4, tier_quantity=Fraction(21, 2)))
     assert not isinstance(taken, str) and taken.amount == 3 + 8
+    rest = take(replace(volume, scope="event"), taken.after, Use(7, first=False, tier_quantity=Fraction(21, 2)))
+    assert not isinstance(rest, str) and rest.amount == 2 * 7  # cut by a band, it stays in its tier
 
 
 @pytest.mark.parametrize(
