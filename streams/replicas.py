@@ -12,9 +12,9 @@ def replicas_wanted(brokers: int, asked: int = 0) -> int:
 
     Raises InvalidInput where more are asked for than there are brokers."""
     if asked > brokers:
+        running = "1 broker of Kafka runs" if brokers == 1 else f"{brokers} brokers of Kafka run"
         raise InvalidInput(
-            f"NANOTALLY_REPLICAS asks for {asked} replicas, but {brokers} broker{'s' * (brokers != 1)} of Kafka run; "
-            "start the others, or ask for fewer"
+            f"NANOTALLY_REPLICAS asks for {asked} replicas, but {running}; start the others, or ask for fewer"
         )
     return asked or min(REPLICAS, brokers)
 

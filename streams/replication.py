@@ -110,12 +110,13 @@ def mend(bootstrap: str, prefix: str, asked: int, say: Callable[[str], None]) ->
 
 
 def more(there: Sequence[int], brokers: Sequence[int], wanted: int, partition: int) -> list[int]:
-    """Brokers for a partition: those that have it and as many others as are wanted, in turns, and so is who leads."""
-    others = [broker for broker in brokers if broker not in there]
-    turn = partition % len(others) if others else 0
-    all_of_them = [*there, *(others[turn:] + others[:turn])][: max(wanted, len(there))]
-    first = partition % len(all_of_them)
-    return all_of_them[first:] + all_of_them[:first]
+    """Brokers for a partition: those that have it and as many others as are wanted. They lead in turns: of partitions
+    that follow each other each broker has as many as any other, one more or less."""
+    turn = partition % len(brokers)
+    in_turn = [*brokers[turn:], *brokers[:turn]]
+    others = [broker for broker in in_turn if broker not in there][: max(wanted - len(there), 0)]
+    keep = {*there, *others}
+    return [broker for broker in in_turn if broker in keep] + [broker for broker in there if broker not in brokers]
 
 
 def _strict(client: Any, found: Sequence[Copies], wanted: int) -> set[str]:

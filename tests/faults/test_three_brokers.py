@@ -65,10 +65,16 @@ def settled(cluster: Cluster, prefix: str, enough: Callable[[list[str]], bool]) 
 
 
 def leads(cluster: Cluster, broker: int, prefix: str) -> bool:
-    """Whether it leads a part of the ledger and keeps some of the payers' transactions. A broker that was silent for a
-    moment is no leader any more; those that are meant to lead are asked to."""
+    """Whether it leads a part of the ledger and keeps some of the payers' transactions. Kafka chose at random who is
+    meant to lead, and nobody who was silent just then; so all are to lead in turns, and are asked to begin."""
     topics = {topic: [*cluster.leaders(topic)] for topic in (f"{prefix}charges", TRANSACTIONS)}
+    in_turns = {
+        TopicPartition(topic, p): replication.more(BROKERS, BROKERS, len(BROKERS), p)
+        for topic, partitions in topics.items()
+        for p in partitions
+    }
     with admin.admin_client(cluster.kafka) as client:
+        client.alter_partition_reassignments(in_turns)
         client.elect_leaders(PREFERRED, topics, raise_errors=False)  # refused where it is not back yet
     coordinators = {cluster.coordinator(f"{prefix}payers-{p}") for p in range(admin.PARTITIONS)}
     return broker in cluster.leaders(f"{prefix}charges").values() and broker in coordinators

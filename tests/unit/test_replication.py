@@ -24,7 +24,7 @@ SAFE = {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
 def test_as_many_replicas_as_brokers_three_at_most() -> None:
     assert [replicas_wanted(brokers) for brokers in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 3]
     assert [replicas_wanted(5, asked) for asked in (1, 2, 5)] == [1, 2, 5]
-    with pytest.raises(InvalidInput, match="asks for 3 replicas, but 1 broker of Kafka run"):
+    with pytest.raises(InvalidInput, match="asks for 3 replicas, but 1 broker of Kafka runs;"):
         replicas_wanted(1, 3)
 
 
@@ -41,12 +41,19 @@ def test_the_number_asked_for_comes_from_the_environment(tmp_path: Path) -> None
             Environment.load({"NANOTALLY_REPLICAS": text}, tmp_path)
 
 
-def test_more_replicas_come_in_turns_and_so_does_who_leads() -> None:
-    found = [replication.more([1], (1, 2, 3, 4), 3, partition) for partition in range(4)]
-    assert all(len(set(brokers)) == 3 and 1 in brokers for brokers in found)
-    assert {brokers[0] for brokers in found} >= {1, 3}
-    assert set().union(*found) == {1, 2, 3, 4}
-    assert replication.more([2, 1], (1, 2, 3), 2, 0) == [2, 1]
+@pytest.mark.parametrize("there", [[1], [4], [3, 2]])
+@pytest.mark.parametrize("running", [(1, 2, 3), (1, 2, 3, 4), (2, 3, 5, 7, 8)])
+def test_more_replicas_come_in_turns_and_so_does_who_leads(there: list[int], running: tuple[int, ...]) -> None:
+    found = [replication.more(there, running, 3, partition) for partition in range(20)]
+    assert all(len(set(brokers)) == 3 and {*there} <= {*brokers} for brokers in found)
+    assert set().union(*found) == {*running, *there}
+    for first in range(20 - len(running)):
+        leaders = [brokers[0] for brokers in found[first : first + len(running)]]
+        assert sorted(leaders) == [*running], "each one of as many partitions as there are brokers"
+
+
+def test_a_broker_that_is_away_keeps_its_replicas_and_leads_nothing() -> None:
+    assert replication.more([4, 1], (1, 2, 3), 3, 1) == [2, 1, 4]
 
 
 class FakeAdmin:
