@@ -52,13 +52,18 @@ def forgotten(oldest: Mapping[str, Mapping[int, int]]) -> list[Finding]:
     ]
 
 
+def _deleted(offsets: int) -> str:
+    said = "offset was deleted before it was" if offsets == 1 else "offsets were deleted before they were"
+    return f"{offsets:,} {said} taken"
+
+
 def gone_before(taker: str, topic: str, oldest: Mapping[int, int], positions: Mapping[int, int]) -> list[Finding]:
     """Partitions whose records were deleted before `taker` took them. positions: its next offset by partition."""
     return [
         Finding(
             topic,
             f"begins at offset {first:,} in partition {partition}, but {taker} is at {positions.get(partition, 0):,}: "
-            f"{first - positions.get(partition, 0):,} offsets were deleted before they were taken",
+            f"{_deleted(first - positions.get(partition, 0))}",
             _AFTER_LOSS[taker],
         )
         for partition, first in sorted(oldest.items())

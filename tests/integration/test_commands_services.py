@@ -183,8 +183,8 @@ def test_records_that_are_gone_before_anybody_took_them_are_found(system: str, s
     assert code == ExitCode.DIFFERENCE
     for told in (
         f"topic {system}charges: must keep everything, but begins at offset 2 in partition 0: records were deleted",
-        f"topic {system}usage: begins at offset 1 in partition 1, but payers is at 0: 1 offsets were deleted before",
-        f"topic {system}charges: begins at offset 2 in partition 0, but sink is at 0: 2 offsets were deleted before",
+        f"topic {system}usage: begins at offset 1 in partition 1, but payers is at 0: 1 offset was deleted",
+        f"topic {system}charges: begins at offset 2 in partition 0, but sink is at 0: 2 offsets were deleted",
     ):
         assert told in out
 

@@ -1,8 +1,8 @@
 """Runs worlds from seeds, or one seed step by step, or the deliberate bugs.
 
-python -m tests.simulation --seeds 1000 [--from N] [--processes 2]
-python -m tests.simulation --seed N --trace
-python -m tests.simulation --soak
+python -m tests.simulation --seeds 1000 [--from N] [--size RECORDS] [--processes 2]
+python -m tests.simulation --seed N [--size RECORDS] --trace
+python -m tests.simulation --soak [--size RECORDS]
 python -m tests.simulation --mutants [NAME...]"""
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from tests.simulation.run import Verdict, simulate
+from tests.simulation.world import SIZE
 
 AHEAD = 32  # worlds for each process that are given out before the oldest of them is told
 SAID_EVERY = 50
+SOAKED = (SIZE, 10, 28, 18, 36, 22)  # sizes: short worlds break at their ends, long ones come to see what is rare
+
+Worlds = Iterable[tuple[int, int]]  # seed, size
 
 
-def one(seed: int, trace: bool, bug: str) -> int:
+def one(seed: int, size: int, trace: bool, bug: str) -> int:
     """A seed in this process, told in full."""
     started = time.monotonic()
-    verdict = simulated(seed, bug, trace=trace)
+    verdict = simulated(seed, size, bug, trace=trace)
     print(tell(verdict), f"({time.monotonic() - started:.2f} s)")
     if verdict.error is not None:
         traceback.print_exception(verdict.error)
@@ -44,7 +48,12 @@ def tell(verdict: Verdict) -> str:
     came = f"; {counted(verdict.effects)}" if verdict.effects else ""
     end = "holds" if verdict.error is None else f"FAILS: {verdict.error!r:.300}"
     length = f"{verdict.world_s:.0f} s of the world, digest {verdict.digest:08x}"
-    return f"seed {verdict.seed}: {length}, {told}{came}: {end}"
+    return f"seed {verdict.seed}{sized(verdict.size, ', size')}: {length}, {told}{came}: {end}"
+
+
+def sized(size: int, word: str) -> str:
+    """Said where it is not what it is without being asked for."""
+    return "" if size == SIZE else f"{word} {size}"
 
 
 def counted(kinds: Mapping[str, int]) -> str:
@@ -82,8 +91,8 @@ class Told:
         return "\n".join(lines)
 
 
-def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
-    """Seeds side by side; stops at the first that fails. An interrupt ends it with what it came to: that is no fault
+def many(seeds: Worlds, processes: int, worlds: str, bug: str) -> int:
+    """Worlds side by side; stops at the first that fails. An interrupt ends it with what it came to: that is no fault
     where it would never end by itself."""
     told = Told()
     for kind in (signal.SIGINT, signal.SIGTERM):
@@ -100,7 +109,7 @@ def many(seeds: Iterable[int], processes: int, worlds: str, bug: str) -> int:
         return 130 if told.stopped and worlds else 0
     print(tell(failed))
     planted = f" --with '{bug}'" if bug else ""
-    print(f"replay it: python -m tests.simulation --seed {failed.seed} --trace{planted}")
+    print(f"replay it: python -m tests.simulation --seed {failed.seed}{sized(failed.size, ' --size')} --trace{planted}")
     return 1
 
 
@@ -117,7 +126,7 @@ def begin() -> None:
 
 
 def first_that_fails(
-    pool: ProcessPoolExecutor, told: Told, seeds: Iterable[int], processes: int, worlds: str, bug: str
+    pool: ProcessPoolExecutor, told: Told, seeds: Worlds, processes: int, worlds: str, bug: str
 ) -> Verdict | None:
     said_s = told.started
     for verdict in side_by_side(pool, seeds, processes, bug):
@@ -134,28 +143,28 @@ def first_that_fails(
     return None
 
 
-def side_by_side(pool: ProcessPoolExecutor, seeds: Iterable[int], processes: int, bug: str) -> Iterator[Verdict]:
+def side_by_side(pool: ProcessPoolExecutor, seeds: Worlds, processes: int, bug: str) -> Iterator[Verdict]:
     """Verdicts in the order of the seeds, of which there may be no end: some are always on their way."""
     left, running = iter(seeds), deque[Future[Verdict]]()
     while True:
         ahead = AHEAD * processes - len(running)
-        running.extend(pool.submit(simulate_quietly, seed, bug) for seed in itertools.islice(left, ahead))
+        running.extend(pool.submit(simulate_quietly, seed, size, bug) for seed, size in itertools.islice(left, ahead))
         if not running:
             return
         yield running.popleft().result()
 
 
-def simulated(seed: int, bug: str, *, trace: bool = False) -> Verdict:
+def simulated(seed: int, size: int, bug: str, *, trace: bool = False) -> Verdict:
     """The seed, with a deliberate bug where one is named."""
     from tests.simulation.mutants import named, planted
 
     with planted(named([bug])[0]) if bug else nullcontext():
-        return simulate(seed, trace=trace)
+        return simulate(seed, size=size, trace=trace)
 
 
-def simulate_quietly(seed: int, bug: str) -> Verdict:
+def simulate_quietly(seed: int, size: int, bug: str) -> Verdict:
     """For another process: an error as plain text, since not every error can be sent."""
-    verdict = simulated(seed, bug)
+    verdict = simulated(seed, size, bug)
     if verdict.error is not None:
         verdict.error = AssertionError(f"{type(verdict.error).__name__}: {verdict.error}"[:2000])
     return verdict
@@ -167,24 +176,26 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="with --seed: every step")
     parser.add_argument("--seeds", type=int, default=1000, help="how many worlds (default 1000)")
     parser.add_argument("--from", type=int, default=0, dest="first", help="the first seed (default 0)")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=max(2, os.cpu_count() or 2),
-        help="side by side (default: as many as processors)",
-    )
+    of_sizes = f"of usage in each partition, about (default {SIZE}; with --soak several in turn)"
+    parser.add_argument("--size", type=int, metavar="RECORDS", help=of_sizes)
+    cores = max(2, os.cpu_count() or 2)
+    parser.add_argument("--processes", type=int, default=cores, help=f"side by side (default {cores})")
     parser.add_argument("--soak", action="store_true", help="until stopped, or until one fails")
     parser.add_argument("--mutants", nargs="*", metavar="NAME", help="all deliberate bugs, or these")
     parser.add_argument("--with", default="", dest="bug", metavar="NAME", help="with this deliberate bug")
     chosen = parser.parse_args()
+    if chosen.size is not None and chosen.size < 2:
+        parser.error(f"--size {chosen.size}: a world needs 2 records or more in each partition")
     if chosen.mutants is not None:
         from tests.simulation.mutants import hunt_all
 
         return hunt_all(chosen.mutants, chosen.seeds)
     if chosen.seed is not None:
-        return one(chosen.seed, chosen.trace, chosen.bug)
+        return one(chosen.seed, chosen.size or SIZE, chosen.trace, chosen.bug)
     seeds = itertools.count(chosen.first) if chosen.soak else range(chosen.first, chosen.first + chosen.seeds)
-    return many(seeds, chosen.processes, "" if chosen.soak else f" of {chosen.seeds}", chosen.bug)
+    sizes = (chosen.size,) if chosen.size else SOAKED if chosen.soak else (SIZE,)
+    worlds = zip(seeds, itertools.cycle(sizes))
+    return many(worlds, chosen.processes, "" if chosen.soak else f" of {chosen.seeds}", chosen.bug)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from tests.support.reference_values import Control, Record
 from tests.support.reference_wire import encode
 from tests.support.scenarios import Scenario, scenario
 
-RECORDS = 16  # of usage, by partition
 LATER_US = 400 * 86_400_000_000
 SPREAD_S = 20.0
 
@@ -34,7 +33,7 @@ class Products:
     def begin(self) -> list[asyncio.Task[None]]:
         """Starts to write; the tasks end when everything was sent or given up."""
         world = self.world
-        size = world.rng("size").choice((RECORDS // 2, RECORDS, RECORDS * 3 // 2))
+        size = world.rng("size").choice((world.size // 2, world.size, world.size * 3 // 2))
         scenario_books.RICH, rich = world.profile.rich, scenario_books.RICH
         try:
             made = [scenario(world.seed, size, PARTITIONS, p) for p in range(PARTITIONS)]

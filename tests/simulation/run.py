@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from tests.simulation.installation import Installation, tuned
 from tests.simulation.nemesis import Nemesis
 from tests.simulation.producers import Products
-from tests.simulation.world import World
+from tests.simulation.world import SIZE, World
 
 DRAIN_S = 900.0
 LOOK_S = 0.5
@@ -21,6 +21,7 @@ class Verdict:
     """What became of a seed. error: None where all held; digest: of everything that happened, in its order."""
 
     seed: int
+    size: int
     error: BaseException | None
     digest: int
     world_s: float
@@ -33,14 +34,14 @@ class NotDrained(AssertionError):
     """Long after the faults stopped there was still something to do."""
 
 
-def simulate(seed: int, *, trace: bool = False) -> Verdict:
+def simulate(seed: int, *, size: int = SIZE, trace: bool = False) -> Verdict:
     """Runs a seed and checks what it came to; never raises for what it finds."""
     from tests.simulation.checks import check
 
     logging.disable(logging.CRITICAL)
     collecting = gc.isenabled()
     gc.disable()  # what is collected when must not move anything
-    world = World(seed, trace=trace)
+    world = World(seed, size=size, trace=trace)
     asyncio.set_event_loop(world.loop)
     products: Products | None = None
     try:
@@ -61,7 +62,7 @@ def simulate(seed: int, *, trace: bool = False) -> Verdict:
         if collecting:
             gc.enable()
     records = sum(len(log.archive) for log in installation.kafka.logs.values())
-    return Verdict(seed, world.failed, world.digest, world.loop.now_s, records, world.faults, world.effects)
+    return Verdict(seed, size, world.failed, world.digest, world.loop.now_s, records, world.faults, world.effects)
 
 
 async def _live(world: World, installation: Installation, products: Products) -> None:

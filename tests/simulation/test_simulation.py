@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -77,11 +78,16 @@ def test_a_deliberate_bug_is_seen(name: str) -> None:
     assert found.seed is not None
 
 
-def test_a_failing_seed_says_how_to_replay_it() -> None:
-    command = [sys.executable, "-m", "tests.simulation", "--seeds", "40", "--processes", "1", "--with"]
-    done = subprocess.run([*command, QUICKLY_SEEN[0]], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "replay it: python -m tests.simulation --seed " in done.stdout
+@pytest.mark.parametrize("size", [[], ["--size", "18"]])
+def test_a_failing_seed_says_how_to_replay_it(size: list[str]) -> None:
+    command = [sys.executable, "-m", "tests.simulation", "--seeds", "40", "--processes", "1", "--with", QUICKLY_SEEN[0]]
+    failed = subprocess.run([*command, *size], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    told, replay = failed.stdout.splitlines()[-2:]
+    words = shlex.split(replay.removeprefix("replay it: python "))
+    again = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 1
+    assert told.split(": FAILS: ")[0] in again.stdout, "the same world: its digest, its faults"
 
 
 def test_a_soak_that_is_stopped_tells_what_it_came_to() -> None:

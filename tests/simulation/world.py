@@ -26,11 +26,16 @@ class Gone(BaseException):
     """Unwinds what a process was doing when it left; nothing of it has an effect any more."""
 
 
-class World:
-    """`calm`: faults have stopped. `failed`: the first thing that must never happen."""
+SIZE = 16  # the smallest in which all deliberate bugs are seen
 
-    def __init__(self, seed: int, *, trace: bool = False) -> None:
+
+class World:
+    """`size`: records of usage in each partition, half of it to half as many again; the same seed with another size is
+    another world. `calm`: faults have stopped. `failed`: the first thing that must never happen."""
+
+    def __init__(self, seed: int, *, size: int = SIZE, trace: bool = False) -> None:
         self.seed = seed
+        self.size = size
         self.profile = Profile.of(self.rng("profile"))
         self.calm = False
         self.ended = False
