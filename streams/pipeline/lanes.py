@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from faust.types import TP
 
 from nanotally.streams.domain.records import RawChunk
+from nanotally.streams.errors import Transient
 from nanotally.streams.pipeline.stage import PartitionWorker, Stage
-from nanotally.streams.pipeline.transport import raw_chunk
+from nanotally.streams.pipeline.transport import Fetched, raw_chunk
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ CHUNK_BYTES = 32 << 20
 HOLD = 3  # chunks in the queue; the fetcher leaves the partition out until half of them are taken
 
 
-class Fetch(NamedTuple):
-    """Records of one partition, handed over together; bytes of their values."""
+class Waiting(NamedTuple):
+    """Records of one fetch; bytes of their values."""
 
     records: Sequence[Any]
     bytes: int
@@ -37,10 +38,11 @@ class Lane:
         self.tp = tp
         self.opened = False
         self._owner = owner
-        self._pending: deque[Fetch] = deque()
+        self._pending: deque[Waiting] = deque()
         self._records = 0
         self._bytes = 0
-        self._queued_to = 0  # the offset behind the last record that ever was queued
+        self._queued_from = 0  # the first offset that waits for the opening
+        self._queued_to = 0  # everything before it was queued, from there on or from the position
         self._held = False
         self._closing = False
         self._task: asyncio.Task[None] | None = None
@@ -50,15 +52,24 @@ class Lane:
         """Whether everything that was fetched is done."""
         return self._task is None or self._task.done()
 
-    def put(self, records: Sequence[Any]) -> None:
-        """Queues records of a fetch, in order of offset. Those that are queued already, since the consumer was told to
-        go back, are left out: a chunk is in order, and has each record once."""
+    def put(self, fetched: Fetched) -> None:
+        """Queues what was fetched. Records that are queued already, since the consumer was told to go back, are left
+        out: a chunk is in order, and has each record once. Where some are missing that come before these, the process
+        is left: who begins again at the position has them all."""
+        if self._closing:
+            return
+        if not self.opened and not self._pending:
+            self._queued_from = fetched.begins
+        elif fetched.begins > (to := max(self._queued_to, self.worker.position if self.opened else 0)):
+            self._leave_gap(to, fetched.begins)
+            return
+        records: Sequence[Any] = fetched
         if records[0].offset < self._queued_to:
             records = [record for record in records if record.offset >= self._queued_to]
-        if self._closing or not records:
+        self._queued_to = max(self._queued_to, fetched.ends)
+        if not records:
             return
-        self._queued_to = records[-1].offset + 1
-        fetch = Fetch(records, sum(len(r.value) for r in records if r.value))
+        fetch = Waiting(records, sum(len(r.value) for r in records if r.value))
         self._pending.append(fetch)
         self._records += len(records)
         self._bytes += fetch.bytes
@@ -69,10 +80,21 @@ class Lane:
 
     def open(self) -> None:
         """Takes what waits from here on. A rebalance that comes on the heels of another lets fetches flow before the
-        partition is open and the consumer has been told where to read: they begin at the group's offset, which is
-        never beyond the position, so they wait, and the worker leaves out what it has."""
+        partition is open and the consumer has been told where to read: they begin at the group's offset, so they wait,
+        and the worker leaves out what it has. An offset beyond the position is one that somebody has set by hand."""
+        if self._pending and self._queued_from > self.worker.position:
+            self._leave_gap(self.worker.position, self._queued_from)
+            return
         self.opened = True
         self._go_on()
+
+    def _leave_gap(self, comes_next: int, begins: int) -> None:
+        self._owner.leave(
+            Transient(
+                f"what was fetched of {self.topic}[{self.tp.partition}] begins at offset {begins}, but {comes_next} "
+                f"comes next; the worker begins again at {self.worker.position}, so that nothing is left out"
+            )
+        )
 
     def _go_on(self) -> None:
         if self.opened and self._pending and self.idle:
@@ -147,10 +169,10 @@ class Lanes:
         lane = self._lanes.get(TP(self._prefix + topic, partition))
         return lane if lane and lane.opened else None
 
-    def put(self, tp: TP, records: Sequence[Any]) -> None:
+    def put(self, tp: TP, fetched: Fetched) -> None:
         lane = self._lanes.get(tp)
         if lane:
-            lane.put(records)
+            lane.put(fetched)
 
     def positions(self, tps: Iterable[TP]) -> Mapping[TP, int]:
         """Where to read on, of those that are open."""

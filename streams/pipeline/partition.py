@@ -117,8 +117,6 @@ class StagePartition:
         async with self._busy:
             chunk = chunk.since(self._position)
             done = not len(chunk)
-            if not done and self._own_log and int(chunk.offsets[0]) > self._position:
-                await self._check_gap(int(chunk.offsets[0]))
             while not done and not self._closing and await self._learn_for(chunk.values):
                 done = await self._step(chunk)
                 chunk = chunk.since(self._position)
@@ -199,18 +197,6 @@ class StagePartition:
                 f"but other records stand there by now: committed ones were lost, and others took their places. Delete "
                 f"its state folder and checkpoint, and let `nanotally reconcile` say what is missing"
             )
-
-    async def _check_gap(self, offset: int) -> None:
-        """That nothing but Kafka's own marks and what was aborted lies between the position and an offset, which a
-        fetch that gets lost on its way here would leave out in silence. Only for `usage`, where such holes are rare;
-        earnings have one after each transaction. Raises Transient: who begins again at the position has it all."""
-        topic, start = self._logic.input_topic, self._position
-        async for batch in self._broker.read_log(topic, self._partition, start, offset):
-            if len(batch.values):
-                raise Transient(
-                    f"{self._name} was handed offset {offset} of {topic}[{self._partition}] where "
-                    f"{int(batch.offsets[0])} comes next; it begins again at {start}, so that nothing is left out"
-                )
 
     async def _learn_for(self, values: Sequence[bytes | None]) -> bool:
         """Gets the books that the chunk at hand needs; False where it was closed while it waited."""

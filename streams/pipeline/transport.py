@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from aiokafka.consumer.fetcher import OffsetResetStrategy, PartitionRecords
+from aiokafka.consumer.fetcher import FetchResult, OffsetResetStrategy, PartitionRecords
 from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
@@ -32,6 +32,19 @@ FETCH_RECORDS = 20_000  # handed over at a time, over all partitions
 NAP_S = 0.002
 
 
+class Fetched(list[Any]):
+    """Records of one partition that are handed over together, in order of offset, and what of the topic they are:
+    all from offset `begins` up to `ends`. `begins` is where the ones before ended, or where the consumer was told to
+    go; in between are offsets without a record, too: marks of transactions, what was aborted or compacted."""
+
+    __slots__ = ("begins", "ends")
+
+    def __init__(self, records: Iterable[Any], begins: int, ends: int) -> None:
+        super().__init__(records)
+        self.begins = begins
+        self.ends = ends
+
+
 @dataclass(frozen=True)
 class Seen:
     """What the fetcher knows of a partition: the next offset it will hand over, the end of what is committed, and when
@@ -40,6 +53,24 @@ class Seen:
     next_offset: int | None
     end: int | None
     answered_s: float
+
+
+_stock_getall = FetchResult.getall
+
+
+def _getall(self: FetchResult, max_records: int | None = None) -> Sequence[Any]:
+    """Stock aiokafka does not say from where on the records are all there are: only with that can be told whether any
+    got lost on their way to the lanes. What held no record at all is counted to the next that does."""
+    taken, state = self._partition_records, self._assignment.state_value(self._topic_partition)
+    begins = taken.next_fetch_offset if taken else 0
+    records: list[Any] = _stock_getall(self, max_records)
+    if taken is None or state is None or taken.next_fetch_offset == begins:
+        return records
+    ends = taken.next_fetch_offset
+    bare_from, bare_to = getattr(state, "bare", (begins, begins))
+    begins = bare_from if bare_to == begins else begins
+    state.bare = (ends if records else begins, ends)
+    return Fetched(records, begins, ends)
 
 
 class StageThread(driver.AIOKafkaConsumerThread):
@@ -57,6 +88,7 @@ class StageThread(driver.AIOKafkaConsumerThread):
         consumer._partition_assignment_strategy = [self.app.assignor]
         # A ConsumerRecord per record costs as much as everything else here together.
         PartitionRecords._consumer_record = lambda self, tp, record: record
+        FetchResult.getall = _getall
         return consumer
 
     def on_gone(self, strategy: int) -> None:

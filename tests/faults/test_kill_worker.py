@@ -79,6 +79,19 @@ def test_a_second_worker_takes_half_and_later_the_whole(start: Start, toy_enviro
     all_is_exact(toy_environment)
 
 
+def test_a_fetch_that_gets_lost_on_its_way_to_its_lane_is_missed_and_fetched_again(
+    start: Start, toy_environment: Environment
+) -> None:
+    """Whatever loses it: the next one of its partition does not follow."""
+    loser = start("loser", **AT_WORK, TOY_LOSE="20")
+    assert loser.wait() == ExitCode.UNAVAILABLE
+    assert "comes next; the worker begins again at" in loser.log
+    successor = start("successor", **AT_WORK, **ON_ITS_OWN)
+    until_done(successor, PARTITIONS * RECORDS)
+    assert successor.leaves(), successor.log
+    all_is_exact(toy_environment)
+
+
 def test_a_worker_that_was_taken_for_dead_is_fenced_when_it_wakes(start: Start, toy_environment: Environment) -> None:
     zombie = start("zombie", **AT_WORK, TOY_STOP_AT="1000")
     until("it stands still between a decision and its transaction", zombie.is_stopped)

@@ -36,6 +36,7 @@ class Profile:
     rejects_per_minute: int
     rich: float  # share of rule books with everything the tariff language has
     close_at_end: bool
+    drop: float  # what was fetched vanishes before it is queued
 
     @staticmethod
     def of(r: random.Random) -> Profile:
@@ -67,6 +68,7 @@ class Profile:
             rejects_per_minute=r.choice((3, 10**9, 10**9)),
             rich=r.choice((0.0, 0.0, 1.0)),
             close_at_end=r.random() < 0.7,
+            drop=r.choice((0.0, 0.0, 0.0, 0.1)),
         )
 
 

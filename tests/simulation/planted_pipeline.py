@@ -14,9 +14,10 @@ from nanotally.streams.domain.records import Emission, RawChunk
 from nanotally.streams.errors import Transient
 from nanotally.streams.pipeline.books import Books
 from nanotally.streams.pipeline.broker import Taken
-from nanotally.streams.pipeline.lanes import Lanes
+from nanotally.streams.pipeline.lanes import Lane, Lanes
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.store import MemoryStore, Snapshot
+from nanotally.streams.pipeline.transport import Fetched
 from tests.simulation.broker import SimBroker, SimTransactions
 from tests.simulation.kafka import Entry, Kafka, Log
 from tests.simulation.mutants import Mutant
@@ -28,6 +29,7 @@ real_process = StagePartition.process
 real_open = StagePartition.open
 real_fence = SimBroker.fence
 real_positions = Lanes.positions
+real_put = Lane.put
 real_get = Books.get
 real_step = StagePartition._step
 
@@ -54,6 +56,7 @@ def bugs() -> list[Mutant]:
         Mutant("records of a repeated fetch are not left out", lambda: [(RawChunk, "since", all_of_it)]),
         Mutant("a chunk that was cut is done", lambda: [(StagePartition, "process", once)]),
         Mutant("fetches begin one behind the position", lambda: [(Lanes, "positions", one_further)]),
+        Mutant("nobody looks whether a fetch got lost", lambda: [(Lane, "put", whatever_it_follows)]),
         Mutant("a book that is not decided yet is none", lambda: [(Books, "get", impatient)]),
         Mutant("a flood is told before it is kept", lambda: [(StagePartition, "_step", told_first)]),
     ]
@@ -178,6 +181,10 @@ def labelled_high(self: MemoryStore, labels: Any, snapshot: Snapshot) -> None:
 
 def one_further(self: Lanes, places: Iterable[TP]) -> dict[TP, int]:
     return {place: at + 1 for place, at in real_positions(self, places).items()}
+
+
+def whatever_it_follows(self: Lane, fetched: Fetched) -> None:
+    real_put(self, Fetched(fetched, 0, fetched.ends))
 
 
 async def impatient(self: Books, number: int, *asked: Any, certain: bool = True) -> Any:

@@ -30,7 +30,7 @@ QUICKLY_SEEN = (
 )
 OF_REQUESTS = {
     "freeze", "request lost", "answer lost", "request twice", "published twice", "overtaken", "late insert",
-    "silent client", "clickhouse dies",
+    "silent client", "clickhouse dies", "fetch dropped",
 }  # fmt: skip
 EFFECTS = {
     "left", "zombie fenced", "transaction aborted", "transaction timed out", "partition held back",

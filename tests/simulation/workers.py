@@ -17,6 +17,7 @@ from nanotally.streams.pipeline.lanes import Lanes
 from nanotally.streams.pipeline.limit import RejectLimit
 from nanotally.streams.pipeline.partition import StagePartition
 from nanotally.streams.pipeline.stage import PartitionWorker, Stage
+from nanotally.streams.pipeline.transport import Fetched
 from tests.simulation.broker import SimBroker
 from tests.simulation.clickhouse import ClickHouseServer
 from tests.simulation.group import Group
@@ -29,7 +30,7 @@ IDLE_S = 0.4
 PARTITIONS, ACCOUNT_PARTITIONS = 2, 2
 
 
-class Fetched(NamedTuple):
+class Handed(NamedTuple):
     """A record as the transport hands it over; timestamp: milliseconds."""
 
     offset: int
@@ -59,6 +60,8 @@ class Worker(Process):
             Stage(group.name, topics, self._make), "", hold=self._hold, release=self._held.discard, leave=self.leave
         )
         self._reading: dict[TP, int] = {}
+        self._bare_from: dict[TP, int] = {}  # since there the fetches held no record
+        self._drops = world.rng(f"{name} drops")
         self._ending = False
         world.spawn(self._live())
 
@@ -114,7 +117,7 @@ class Worker(Process):
             generation, places = await self.group.join(self)
             await self.breathe("joined")
             opening = asyncio.ensure_future(self.lanes.open(places))
-            self._reading = {}
+            self._reading, self._bare_from = {}, {}
             self._held.clear()
             while not self._ending and (self.deaf or not self.group.wants_back(self, generation)):
                 await self._poll(opening)
@@ -146,7 +149,21 @@ class Worker(Process):
 
     async def _fetch(self, place: TP, at: int) -> int:
         records = self.rng.randint(1, self.world.profile.fetch_records)
-        entries, self._reading[place] = await self.broker.fetch(*place, at, records)
+        entries, ends = await self.broker.fetch(*place, at, records)
+        self._reading[place] = ends
+        begins = self._bare_from.setdefault(place, at)
         if entries:
-            self.lanes.put(place, [Fetched(e.offset, e.at_us / 1000, e.key, e.value) for e in entries])
+            del self._bare_from[place]
+            handed = [Handed(e.offset, e.at_us / 1000, e.key, e.value) for e in entries]
+            if not self._is_dropped(place, begins, ends):
+                self.lanes.put(place, Fetched(handed, begins, ends))
         return len(entries)
+
+    def _is_dropped(self, place: TP, begins: int, ends: int) -> bool:
+        """Whether it gets lost on its way to its lane. Only what comes behind it can tell, so something does."""
+        world = self.world
+        more_comes = self.broker.kafka.logs[place].stable_end > ends
+        dropped = more_comes and not world.calm and self._drops.random() < world.profile.drop
+        if dropped:
+            world.fault("fetch dropped", self.name, f"{place.topic}[{place.partition}] {begins} to {ends}")
+        return dropped

@@ -2,6 +2,7 @@
 
 TOY_SLOW_S: seconds that each decision takes; TOY_FETCH: records handed over at a time; so that a fault meets the worker
 at work. TOY_STOP_AT: it stops itself (SIGSTOP) in the first decision that reaches so many records of a partition.
+TOY_LOSE: the fetch after so many gets lost on its way to the lanes.
 TOY_SESSION_S: after so long without a word of it the group takes it for dead."""
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+
+from faust.types import TP
 
 from nanotally.streams.domain.records import PartitionLogic, RawChunk, Step
 from nanotally.streams.environment import Environment
@@ -24,6 +27,7 @@ from tests.support.toy_logic import ToyLogic
 
 SLOW_S = float(os.environ.get("TOY_SLOW_S", "0"))
 STOP_AT = int(os.environ.get("TOY_STOP_AT", "0"))
+LOSE = int(os.environ.get("TOY_LOSE", "-1"))
 
 
 class SlowToy(ToyLogic):
@@ -38,6 +42,15 @@ class SlowToy(ToyLogic):
         return step
 
 
+class Forgetful(lanes.Lanes):
+    fetches = 0
+
+    def put(self, tp: TP, fetched: transport.Fetched) -> None:
+        if self.fetches != LOSE:
+            super().put(tp, fetched)
+        self.fetches += 1
+
+
 async def _logic(broker: Broker, partition: int) -> PartitionLogic:
     return SlowToy(partition)
 
@@ -48,6 +61,7 @@ def main() -> None:
         transport.FETCH_RECORDS = lanes.CHUNK_RECORDS = int(os.environ["TOY_FETCH"])
     if "TOY_SESSION_S" in os.environ:
         app.SESSION_TIMEOUT_S = float(os.environ["TOY_SESSION_S"])
+    app.Lanes = Forgetful  # type: ignore[attr-defined]
     environment, knobs = Environment.load(), Knobs.load()
     slot = Slot(environment.state / f"{environment.prefix}payers")
     answers = LiveAnswers("payers", "payer:", "usage")

@@ -11,9 +11,11 @@ import pytest
 from faust.types import TP
 
 from nanotally.streams.domain.records import RawChunk
+from nanotally.streams.errors import Transient
 from nanotally.streams.pipeline import lanes as lanes_module
 from nanotally.streams.pipeline.lanes import Lanes
 from nanotally.streams.pipeline.stage import PartitionWorker, Stage
+from nanotally.streams.pipeline.transport import Fetched
 
 ZERO, ONE = TP("p-usage", 0), TP("p-usage", 1)
 
@@ -93,7 +95,10 @@ class World:
         return worker
 
     def put(self, tp: TP, first: int, end: int) -> None:
-        self.lanes.put(tp, [Record(offset) for offset in range(first, end)])
+        self.put_records(tp, *(Record(offset) for offset in range(first, end)))
+
+    def put_records(self, tp: TP, *records: Record) -> None:
+        self.lanes.put(tp, Fetched(records, records[0].offset, records[-1].offset + 1))
 
     async def idle(self) -> None:
         while not all(lane.idle for lane in self.lanes.all()):
@@ -132,8 +137,8 @@ def test_a_chunk_is_bounded_in_bytes_too(monkeypatch: pytest.MonkeyPatch) -> Non
         await world.lanes.open([ZERO])
         world.workers[0].go.clear()
         for offset in range(4):
-            world.lanes.put(ZERO, [Record(offset, value=b"x" * 100)])
-        world.lanes.put(ZERO, [Record(4, value=b"x" * 1000)])  # one record larger than that is a chunk of its own
+            world.put_records(ZERO, Record(offset, value=b"x" * 100))
+        world.put_records(ZERO, Record(4, value=b"x" * 1000))  # one record larger than that is a chunk of its own
         world.workers[0].go.set()
         await world.idle()
         assert world.workers[0].chunks == [[0, 1], [2, 3], [4]]
@@ -220,13 +225,15 @@ def test_what_is_fetched_before_the_partition_is_open_waits_until_it_is() -> Non
         opening = asyncio.create_task(world.lanes.open([ZERO]))
         while world.happened != ["open 0"]:
             await asyncio.sleep(0)
+        world.workers[0].position = 4
         world.put(ZERO, 3, 6)
+        world.put(ZERO, 6, 7)
         await asyncio.sleep(0)
         assert world.workers[0].chunks == []
         world.workers[0].go.set()
         await opening
         await world.idle()
-        assert world.workers[0].chunks == [[3, 4, 5]]
+        assert world.workers[0].chunks == [[3, 4, 5, 6]], "the worker itself leaves out what it has"
 
     assert run(scenario).left == []
 
@@ -243,6 +250,62 @@ def test_a_record_that_is_fetched_again_is_taken_once() -> None:
         assert [offset for chunk in world.workers[0].chunks for offset in chunk] == [0, 1, 2, 3, 4, 5]
 
     run(scenario)
+
+
+def test_offsets_without_a_record_are_no_gap() -> None:
+    """Marks of transactions, and what was aborted or compacted."""
+
+    async def scenario(world: World) -> None:
+        await world.lanes.open([ZERO])
+        for begins, offsets, ends in ((0, [1, 4], 6), (6, [9], 10), (10, [10], 11)):
+            world.lanes.put(ZERO, Fetched([Record(offset) for offset in offsets], begins, ends))
+            await world.idle()
+        assert world.workers[0].chunks == [[1, 4], [9], [10]]
+
+    assert run(scenario).left == []
+
+
+@pytest.mark.parametrize("before", [[(0, 3)], [(0, 2), (2, 3)], []])
+def test_who_is_handed_records_with_some_missing_before_them_leaves_and_takes_none(
+    before: list[tuple[int, int]],
+) -> None:
+    """Else they would be left out in silence: the position goes past them."""
+
+    async def scenario(world: World) -> None:
+        await world.lanes.open([ZERO])
+        for first, end in before:
+            world.put(ZERO, first, end)
+        world.put(ZERO, 5, 7)
+        await world.idle()
+        assert [offset for chunk in world.workers[0].chunks for offset in chunk] == [
+            *range(before[-1][1] if before else 0)
+        ]
+
+    (left,) = run(scenario).left
+    assert isinstance(left, Transient)
+    assert f"usage[0] begins at offset 5, but {3 if before else 0} comes next" in str(left)
+
+
+@pytest.mark.parametrize(("position", "fetches"), [(2, [(3, 6)]), (4, [(3, 6), (7, 8)])])
+def test_what_is_fetched_before_the_opening_has_none_missing_either(
+    position: int, fetches: list[tuple[int, int]]
+) -> None:
+    """As where somebody has set the group's offset by hand, beyond what is done."""
+
+    async def scenario(world: World) -> None:
+        world.slow_opening = True
+        opening = asyncio.create_task(world.lanes.open([ZERO]))
+        while world.happened != ["open 0"]:
+            await asyncio.sleep(0)
+        world.workers[0].position = position
+        for first, end in fetches:
+            world.put(ZERO, first, end)
+        world.workers[0].go.set()
+        await opening
+        await world.idle()
+
+    (left,) = run(scenario).left
+    assert "comes next; the worker begins again at" in str(left)
 
 
 def test_any_error_while_a_chunk_is_taken_ends_the_process() -> None:
@@ -277,7 +340,8 @@ def test_the_brokers_milliseconds_become_microseconds() -> None:
             taken.append(chunk)
 
         world.workers[0].process = process  # type: ignore[method-assign]
-        world.lanes.put(ZERO, [Record(7, 1_700_000_000_123, b"ana", b"v"), Record(9, 1_700_000_000_124)])
+        world.workers[0].position = 7
+        world.put_records(ZERO, Record(7, 1_700_000_000_123, b"ana", b"v"), Record(9, 1_700_000_000_124))
         await world.idle()
         (chunk,) = taken
         assert (chunk.topic, chunk.partition, chunk.offsets.tolist()) == ("usage", 0, [7, 9])

@@ -483,21 +483,6 @@ def test_input_that_was_deleted_before_it_was_taken_is_a_broken_invariant() -> N
     run(scenario)
 
 
-def test_a_chunk_that_leaves_records_out_is_refused_and_taken_whole_by_who_begins_again() -> None:
-    async def scenario(world: World) -> None:
-        world.publish(b"a", b"b", b"c", b"d")
-        partition = await world.opened()
-        await partition.process(world.chunk(records=1))
-        with pytest.raises(Transient, match=r"handed offset 3 of usage\[0\] where 1 comes next"):
-            await partition.process(world.chunk(3))
-        assert partition.position == 1
-        again = await world.opened()
-        await again.process(world.chunk(again.position))
-        assert world.written() == [(0, 1), (1, 2), (2, 3), (3, 4)]
-
-    run(scenario)
-
-
 def test_a_chunk_after_marks_and_aborted_records_is_taken() -> None:
     async def scenario(world: World) -> None:
         world.publish(b"a")
