@@ -20,6 +20,9 @@ from tests.support.services import (
     fresh_prefix,
     running_services,
 )
+from tests.support.time_left import in_order, pytest_addoption, pytest_runtest_setup
+
+__all__ = ["pytest_addoption", "pytest_runtest_setup"]  # hooks
 
 # How fast examples are made says nothing of the code, and much of the machine.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,11 +31,13 @@ settings.load_profile("any machine")
 NEED_SERVICES = {"services", "own_services"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what needs services by what it asks for, so that `make unit` leaves it out."""
     for item in items:
         if NEED_SERVICES & set(getattr(item, "fixturenames", ())):
             item.add_marker("services")
+    if config.getoption("--end-by"):
+        items[:] = in_order(items)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -144,6 +144,7 @@ def start(installation: Installed, **extra: str) -> None:
         installation.start(f"{stage}-{len(installation.members)}", stage, **extra)
 
 
+@pytest.mark.long(2)
 def test_four_partitions_become_eight_with_repeats_across_the_move(world: Installed, wide: Installed) -> None:
     old, new = world.environment, wide.environment
     start(world)
@@ -210,6 +211,7 @@ def test_four_partitions_become_eight_with_repeats_across_the_move(world: Instal
         clickhouse.close()
 
 
+@pytest.mark.long(1)
 def test_a_use_that_comes_before_the_tariff_is_in_force_is_no_carried_one(
     world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +240,7 @@ def test_a_use_that_comes_before_the_tariff_is_in_force_is_no_carried_one(
     assert {one["use"]["event_id"] for one in listed} == left_in_clickhouse(new) == {"e-500"}
 
 
+@pytest.mark.long(2)
 def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installation(
     world: Installed, wide: Installed
 ) -> None:
@@ -268,6 +271,7 @@ def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installatio
     wide.reconcile()
 
 
+@pytest.mark.long(2)
 def test_in_the_last_hour_of_a_period_the_new_installation_begins_with_the_next_one(
     world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +298,7 @@ def test_in_the_last_hour_of_a_period_the_new_installation_begins_with_the_next_
     world.reconcile()
 
 
+@pytest.mark.long(2)
 def test_uses_that_still_come_are_told_and_nothing_is_moved(
     world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,6 +59,7 @@ def written(world: Installed, topic: str) -> Counter[bytes]:
     return Counter(value[2:10] for mine in values.values() for value in mine if value)
 
 
+@pytest.mark.long(4)
 def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, tmp_path: Path) -> None:
     for stage in STAGES:
         for n in (1, 2):
@@ -76,6 +77,7 @@ def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, t
     everything_is_there(world, *facts)
 
 
+@pytest.mark.long(2)
 def test_workers_may_come_and_go(world: Installed, tmp_path: Path) -> None:
     """Scaling out to as many workers as there are partitions, and in again to one."""
     for stage in STAGES:
@@ -96,6 +98,7 @@ def test_workers_may_come_and_go(world: Installed, tmp_path: Path) -> None:
     everything_is_there(world, facts)
 
 
+@pytest.mark.long(6)
 def test_two_versions_side_by_side_read_each_other(world: Installed, tmp_path: Path, looking_up: None) -> None:
     path = next_version(tmp_path / "next")
     new = {"PYTHONPATH": str(path)}
