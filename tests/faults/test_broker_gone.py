@@ -38,7 +38,7 @@ def held(services: OwnServices, name: str) -> Iterator[None]:
         os.kill(supervisor, signal.SIGCONT)
 
 
-@pytest.mark.long(2)
+@pytest.mark.long(3)
 @pytest.mark.slow
 def test_a_worker_outlives_a_broker_that_goes_and_comes_back(own_services: OwnServices, tmp_path: Path) -> None:
     kafka = own_services.addresses.kafka

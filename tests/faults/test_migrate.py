@@ -211,7 +211,7 @@ def test_four_partitions_become_eight_with_repeats_across_the_move(world: Instal
         clickhouse.close()
 
 
-@pytest.mark.long(1)
+@pytest.mark.long(2)
 def test_a_use_that_comes_before_the_tariff_is_in_force_is_no_carried_one(
     world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,7 +271,7 @@ def test_uses_that_went_into_added_partitions_are_charged_in_the_new_installatio
     wide.reconcile()
 
 
-@pytest.mark.long(2)
+@pytest.mark.long(3)
 def test_in_the_last_hour_of_a_period_the_new_installation_begins_with_the_next_one(
     world: Installed, wide: Installed, monkeypatch: pytest.MonkeyPatch
 ) -> None:

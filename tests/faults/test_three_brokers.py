@@ -113,7 +113,7 @@ def test_kafkas_own_topics_are_told_and_mended_too(cluster: Cluster) -> None:
     lacking_nothing(cluster, "")
 
 
-@pytest.mark.long(4)
+@pytest.mark.long(6)
 def test_brokers_that_die_for_good_or_lose_their_disk_lose_nothing(cluster: Cluster, tmp_path: Path) -> None:
     native, http = cluster.clickhouse
     environment = Environment(

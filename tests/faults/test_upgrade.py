@@ -59,46 +59,7 @@ def written(world: Installed, topic: str) -> Counter[bytes]:
     return Counter(value[2:10] for mine in values.values() for value in mine if value)
 
 
-@pytest.mark.long(4)
-def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, tmp_path: Path) -> None:
-    for stage in STAGES:
-        for n in (1, 2):
-            start(world, f"{stage}-{n}", stage)
-    start_us = time.time_ns() // 1000 - 3_600_000_000
-    a, b = (Product(world, tmp_path, name, start_us) for name in ("a", "b"))
-    with products(a, b):
-        goes_on(world)
-        for stage in STAGES:
-            for n in (1, 2):
-                world.stop(f"{stage}-{n}")
-                start(world, f"{stage}-{n}", stage)
-                goes_on(world)
-        facts = a.end(), b.end()
-    everything_is_there(world, *facts)
-
-
-@pytest.mark.long(2)
-def test_workers_may_come_and_go(world: Installed, tmp_path: Path) -> None:
-    """Scaling out to as many workers as there are partitions, and in again to one."""
-    for stage in STAGES:
-        start(world, f"{stage}-1", stage)
-    product = Product(world, tmp_path, "a", time.time_ns() // 1000 - 3_600_000_000)
-    with products(product):
-        goes_on(world)
-        for n in (2, 3, 4):
-            start(world, f"payers-{n}", "payers")
-        held = [world.members[f"payers-{n}"] for n in (1, 2, 3, 4)]
-        until("each holds one partition", lambda: [len(one.positions()) for one in held] == [1, 1, 1, 1])
-        goes_on(world)
-        for n in (1, 2, 3):
-            world.stop(f"payers-{n}")
-        until("one holds all", lambda: len(world.members["payers-4"].positions()) == 4)
-        goes_on(world)
-        facts = product.end()
-    everything_is_there(world, facts)
-
-
-@pytest.mark.long(6)
+@pytest.mark.long(8)
 def test_two_versions_side_by_side_read_each_other(world: Installed, tmp_path: Path, looking_up: None) -> None:
     path = next_version(tmp_path / "next")
     new = {"PYTHONPATH": str(path)}
@@ -143,6 +104,45 @@ def test_two_versions_side_by_side_read_each_other(world: Installed, tmp_path: P
         made = nanotally(world, extra, "sink", "replay", "--database", database)
         assert made.returncode == 0, made.stdout + made.stderr
         reconciled(world, {**extra, "NANOTALLY_DATABASE": database})
+
+
+@pytest.mark.long(6)
+def test_restarting_one_worker_after_the_other_loses_nothing(world: Installed, tmp_path: Path) -> None:
+    for stage in STAGES:
+        for n in (1, 2):
+            start(world, f"{stage}-{n}", stage)
+    start_us = time.time_ns() // 1000 - 3_600_000_000
+    a, b = (Product(world, tmp_path, name, start_us) for name in ("a", "b"))
+    with products(a, b):
+        goes_on(world)
+        for stage in STAGES:
+            for n in (1, 2):
+                world.stop(f"{stage}-{n}")
+                start(world, f"{stage}-{n}", stage)
+                goes_on(world)
+        facts = a.end(), b.end()
+    everything_is_there(world, *facts)
+
+
+@pytest.mark.long(4)
+def test_workers_may_come_and_go(world: Installed, tmp_path: Path) -> None:
+    """Scaling out to as many workers as there are partitions, and in again to one."""
+    for stage in STAGES:
+        start(world, f"{stage}-1", stage)
+    product = Product(world, tmp_path, "a", time.time_ns() // 1000 - 3_600_000_000)
+    with products(product):
+        goes_on(world)
+        for n in (2, 3, 4):
+            start(world, f"payers-{n}", "payers")
+        held = [world.members[f"payers-{n}"] for n in (1, 2, 3, 4)]
+        until("each holds one partition", lambda: [len(one.positions()) for one in held] == [1, 1, 1, 1])
+        goes_on(world)
+        for n in (1, 2, 3):
+            world.stop(f"payers-{n}")
+        until("one holds all", lambda: len(world.members["payers-4"].positions()) == 4)
+        goes_on(world)
+        facts = product.end()
+    everything_is_there(world, facts)
 
 
 def _writers(world: Installed, topic: str) -> tuple[int, int]:

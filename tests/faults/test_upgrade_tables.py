@@ -51,7 +51,7 @@ def has_news(world: Installed) -> bool:
     return rows(world, "max(number) FROM migrations") == int(NEWS[:4])
 
 
-@pytest.mark.long(4)
+@pytest.mark.long(6)
 def test_the_old_sink_goes_on_before_while_and_after_the_new_version_migrates(world: Installed, tmp_path: Path) -> None:
     path = next_version(tmp_path / "next", migration=NEWS)
     (path / "stopping_migrator.py").write_text(STOPPING)
