@@ -13,7 +13,6 @@ from tests.support import children
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.long(5)
 @pytest.mark.slow
 @pytest.mark.services
 @pytest.mark.timeout(2400)

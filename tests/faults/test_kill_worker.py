@@ -21,7 +21,7 @@ RECORDS = 4000  # in each
 AT_WORK = {"TOY_FETCH": "100", "TOY_SLOW_S": "0.01"}  # 160 chunks, so that faults meet it at work
 ON_ITS_OWN = {"NANOTALLY_SUPERVISOR": ""}  # it starts itself over after a transient fault
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.long(0)]  # the fault test that is never left out
+pytestmark = pytest.mark.timeout(1800)
 
 Start = Callable[..., WorkerProcess]
 

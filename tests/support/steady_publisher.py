@@ -18,7 +18,7 @@ from typing import Any
 from nanotally.streams import Publisher
 
 OWN, COMMON = 20, 5  # in each batch
-REST_S = 0.3
+REST_S = 0.05
 PUBLISHES = "publishes"
 PAYERS, ITEMS = 40, 300
 
